@@ -1,0 +1,3 @@
+"""Self-hosted mission control for fleets of AI agents."""
+
+__version__ = "0.1.0"

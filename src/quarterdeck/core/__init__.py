@@ -1,0 +1,1 @@
+"""The nouns and the decisions about them: values in, values out, no input or output."""

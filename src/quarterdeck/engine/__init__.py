@@ -1,0 +1,1 @@
+"""Runs plans: one door in, dataflow execution, nothing finished is ever repeated."""

@@ -1,0 +1,1 @@
+"""Vertical slices; none imports another."""

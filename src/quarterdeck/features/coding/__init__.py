@@ -1,0 +1,1 @@
+"""Isolate a repository, change it, prove the change, promote it and roll it back."""

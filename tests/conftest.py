@@ -1,0 +1,62 @@
+"""What every test stands on: no network but loopback, no keys and no settings of this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Git must behave the same whoever runs the tests: no identity, hooks or aliases of theirs.
+_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+_KEYS = ("_API_KEY", "_API_TOKEN", "_ACCESS_KEY", "_SECRET_KEY", "_ACCESS_TOKEN")
+_CONNECTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_INTERNET = {socket.AF_INET, socket.AF_INET6}
+
+
+def _host(event: str, args: tuple[Any, ...]) -> str | None:
+    """The host that a call is about to reach, None when it stays on this machine anyway."""
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event in _CONNECTS and args[0].family in _INTERNET and args[1]:
+        host = args[1][0]
+    else:
+        return None
+    return host.decode("ascii", "replace") if isinstance(host, bytes) else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _guard(event: str, args: tuple[Any, ...]) -> None:
+    host = _host(event, args)
+    if host and not _is_loopback(host):
+        raise OSError(f"tests reach loopback only, not {host}")
+
+
+def _seclude(environment: os._Environ[str]) -> None:
+    for name in list(environment):
+        if name.startswith("GIT_") or name.startswith("QUARTERDECK_") or name.endswith(_KEYS):
+            del environment[name]
+    environment.update(_GIT)
+
+
+# An audit hook sees every connection of this process, whichever library makes it.
+sys.addaudithook(_guard)
+_seclude(os.environ)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A fresh data directory, as `quarterdeck serve --data` would be given."""
+    place = tmp_path / "data"
+    place.mkdir()
+    return place

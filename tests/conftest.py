@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
@@ -52,6 +53,8 @@ def _seclude(environment: os._Environ[str]) -> None:
 # An audit hook sees every connection of this process, whichever library makes it.
 sys.addaudithook(_guard)
 _seclude(os.environ)
+# Python 3.11 would make a loop for whoever asks outside one, and nobody would close it.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
 
 def _seclude(environment: os._Environ[str]) -> None:
     for name in list(environment):
-        if name.startswith("GIT_") or name.startswith("QUARTERDECK_") or name.endswith(_KEYS):
+        if name.startswith(("GIT_", "QUARTERDECK_")) or name.endswith(_KEYS):
             del environment[name]
     environment.update(_GIT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -26,21 +27,22 @@ class SystemClock:
 
 
 class SimClock:
-    """A clock that moves only when told to."""
+    """A clock for simulations: it shows `start` plus whatever `elapsed_s` says has passed."""
 
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+    def __init__(
+        self,
+        elapsed_s: Callable[[], float],
+        *,
+        start: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    ) -> None:
+        self._elapsed_s = elapsed_s
         self._start = start
-        self._elapsed_s = 0.0
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._elapsed_s)
+        return self._start + timedelta(seconds=self._elapsed_s())
 
     def monotonic_s(self) -> float:
-        return self._elapsed_s
-
-    def advance(self, seconds: float) -> None:
-        assert seconds >= 0, "time does not run backwards"
-        self._elapsed_s += seconds
+        return self._elapsed_s()
 
 
 def iso(moment: datetime) -> str:

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 from quarterdeck.core.events import Json
 from quarterdeck.core.plan import Patch
 
+BACKOFF_S_MAX = 300.0
+
 Context = TypeVar("Context")
 
 
@@ -77,7 +79,8 @@ class StepKind(Generic[Context]):
 
     `run` is called with the step's context and returns an `Outcome`, or raises `StepFailed`.
     `timeout_s` bounds one attempt; `attempts_max` counts failures only, never interruptions by a
-    crash; `weight_s` is the expected duration until history knows better.
+    crash; `weight_s` is the expected duration until history knows better; `backoff_s` is the
+    pause after the first failure; `concurrency_max` bounds how many run at once in this process.
     """
 
     name: str
@@ -88,3 +91,8 @@ class StepKind(Generic[Context]):
     attempts_max: int = 1
     weight_s: float = 5.0
     backoff_s: float = 1.0
+    concurrency_max: int | None = None
+
+    def retry_after_s(self, failures: int) -> float:
+        """How long to back off after the nth failure: doubling, at most five minutes."""
+        return min(self.backoff_s * 2.0 ** (failures - 1), BACKOFF_S_MAX)

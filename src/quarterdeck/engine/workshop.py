@@ -1,0 +1,146 @@
+"""What every driver works with: the log, the clock, the step kinds, and places to run them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from quarterdeck.core.artifact import Artifact
+from quarterdeck.core.clock import Clock, iso
+from quarterdeck.core.events import Event, EventType, Json
+from quarterdeck.core.plan import StepSpec
+from quarterdeck.core.run import Run
+from quarterdeck.core.step import StepKind
+from quarterdeck.engine.context import Resources, StepContext
+from quarterdeck.storage.artifacts import Artifacts
+from quarterdeck.storage.directory import DataDirectory
+from quarterdeck.storage.log import Commit, Log
+from quarterdeck.storage.missions import artifact_row
+
+INLINE_BYTES_MAX = 64 * 1024
+"""Outputs above this are kept as an artifact; the event holds its hash (ARCHITECTURE §3)."""
+STEPS_AT_ONCE_MAX = 256
+
+
+class Workshop:
+    """Shared by all missions of one engine."""
+
+    def __init__(
+        self,
+        log: Log,
+        directory: DataDirectory,
+        kinds: Iterable[StepKind[StepContext]],
+        *,
+        resources: Resources,
+        clock: Clock,
+        report: Callable[[str], None],
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self.report = report
+        self.artifacts = Artifacts(directory)
+        self._directory = directory
+        self._resources = resources
+        self._kinds = {(kind.name, kind.version): kind for kind in kinds}
+        self._steps_at_once = asyncio.Semaphore(STEPS_AT_ONCE_MAX)
+        self._slots = {
+            kind.name: asyncio.Semaphore(kind.concurrency_max)
+            for kind in self._kinds.values()
+            if kind.concurrency_max is not None
+        }
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def kind_of(self, spec: StepSpec) -> StepKind[StepContext] | None:
+        """The handler of a step, or None when this build does not know it."""
+        return self._kinds.get((spec.kind, spec.version))
+
+    def weights(self, run: Run) -> dict[str, float]:
+        """The expected duration of each step, in seconds."""
+        return {spec.id: self._weight_s(spec) for spec in run.plan.steps}
+
+    def _weight_s(self, spec: StepSpec) -> float:
+        kind = self.kind_of(spec)
+        return spec.weight_s or (kind.weight_s if kind else 1.0)
+
+    @asynccontextmanager
+    async def slot(self, kind: StepKind[StepContext]) -> AsyncIterator[None]:
+        """A place among the steps that may run at once."""
+        own: AbstractAsyncContextManager[Any] = self._slots.get(kind.name) or nullcontext()
+        async with own, self._steps_at_once:
+            yield
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """A task that ends, at the latest, with the engine."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def event(
+        self,
+        run: Run,
+        type: EventType,
+        actor: str,
+        data: Mapping[str, Json],
+        *,
+        step: str | None = None,
+    ) -> Event:
+        """A fact about this mission, now."""
+        mission = run.mission
+        at = iso(self.clock.now())
+        return Event(type, at, mission.workspace, actor, mission.id, step, data)
+
+    def context(self, run: Run, spec: StepSpec) -> StepContext:
+        """What the handler of this step is given now."""
+        state, mission = run.steps[spec.id], run.mission
+
+        def emit(type: EventType, data: Mapping[str, Json]) -> None:
+            self.log.append(Commit([self.event(run, type, f"agent:{spec.id}", data, step=spec.id)]))
+
+        async def store(name: str, content: bytes, media_type: str, path: str | None) -> Artifact:
+            artifact = await self.artifacts.put(name, content, media_type=media_type, path=path)
+            row = artifact_row(mission, spec.id, artifact, iso(self.clock.now()))
+            self.log.append(Commit(rows=[row]))
+            if path is not None:
+                emit(EventType.LEARNING_ARTIFACT_STORED, artifact.as_json())
+            return artifact
+
+        return StepContext(
+            mission=mission,
+            step=spec,
+            attempt=state.failures + 1,
+            interruptions=state.interruptions,
+            key=f"{mission.id}:{spec.id}:{state.round}",
+            outputs=run.outputs(),
+            answers=state.answers,
+            work_dir=self._directory.work / mission.workspace / mission.id,
+            clock=self.clock,
+            resources=self._resources,
+            _emit=emit,
+            _store=store,
+            _load=self.artifacts.get,
+        )
+
+    async def slimmed(self, data: Mapping[str, Json]) -> Mapping[str, Json]:
+        """The data with large outputs replaced by the hash of an artifact that holds them."""
+        outputs = data.get("outputs")
+        if not outputs:
+            return data
+        encoded = orjson.dumps(outputs)
+        if len(encoded) <= INLINE_BYTES_MAX:
+            return data
+        kept = await self.artifacts.put("outputs.json", encoded, media_type="application/json")
+        return {**data, "outputs": None, "outputs_sha256": kept.sha256}
+
+    async def whole(self, event: Event) -> Event:
+        """Undo `slimmed`."""
+        sha256 = event.data.get("outputs_sha256")
+        if sha256 is None:
+            return event
+        outputs = orjson.loads(await self.artifacts.get(str(sha256)))
+        return replace(event, data={**event.data, "outputs": outputs})

@@ -1,0 +1,1 @@
+"""Where facts, numbers and bytes live: the log, the database, artifacts, the bus."""

@@ -1,0 +1,1 @@
+"""Language models behind one port: requests in, replies with tokens, time and price out."""

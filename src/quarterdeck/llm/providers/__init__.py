@@ -1,0 +1,1 @@
+"""The places where models answer, each behind the same port."""

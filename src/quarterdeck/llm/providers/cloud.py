@@ -1,0 +1,108 @@
+"""Google and Anthropic: cloud models, for workspaces that allow them, behind optional extras."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from quarterdeck.core.errors import InvalidInput
+from quarterdeck.llm.port import Answer, Embeddings, ModelFailed, Piece, Request
+from quarterdeck.llm.providers import direct
+from quarterdeck.llm.providers.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from pydantic_ai.models import Model
+
+
+class _Cloud:
+    """What both have in common: a key, no address of ours, no embeddings."""
+
+    _module: str
+    _extra: str
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    @property
+    def local(self) -> bool:
+        return False
+
+    @property
+    def concurrency(self) -> int:
+        return self._settings.concurrency
+
+    @property
+    def host_rate(self) -> Decimal | None:
+        return None
+
+    @property
+    def price_id(self) -> str | None:
+        return self._settings.kind
+
+    async def prepare(self) -> None:
+        """Import the libraries off the loop.
+
+        Raises:
+            ModelFailed: the extra is not installed; InvalidInput: there is no key.
+        """
+        if not self._settings.api_key:
+            raise InvalidInput(
+                "It has no API key.", where=f"provider {self.name}", hint="Put one in the vault."
+            )
+        await direct.load(self._module, extra=self._extra)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Answer]:
+        async for part in direct.stream(self._model(request.model.name), request, {}):
+            yield part
+
+    async def embed(self, name: str, texts: Sequence[str]) -> Embeddings:
+        raise ModelFailed(
+            "This provider is not asked for embeddings.",
+            kind="missing",
+            where=f"model {self.name}/{name}",
+            hint="Use a local embedding model.",
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is kept between calls."""
+
+    def _model(self, name: str) -> Model:
+        raise NotImplementedError
+
+
+class Google(_Cloud):
+    """Gemini models by Google's API; needs the extra `google`."""
+
+    _module = "pydantic_ai.models.google"
+    _extra = "google"
+
+    def _model(self, name: str) -> Model:
+        # An optional extra: it may not be there, and takes seconds to import.
+        from pydantic_ai.models.google import GoogleModel  # noqa: PLC0415
+        from pydantic_ai.providers.google import GoogleProvider  # noqa: PLC0415
+
+        assert self._settings.api_key is not None, "prepare() comes first"
+        return GoogleModel(name, provider=GoogleProvider(api_key=self._settings.api_key))
+
+
+class Anthropic(_Cloud):
+    """Claude models by Anthropic's API; needs the extra `anthropic`."""
+
+    _module = "pydantic_ai.models.anthropic"
+    _extra = "anthropic"
+
+    def _model(self, name: str) -> Model:
+        # An optional extra: it may not be there, and takes seconds to import.
+        from anthropic import AsyncAnthropic  # noqa: PLC0415  # pyrefly: ignore[missing-import]
+        from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
+        from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
+
+        client = AsyncAnthropic(
+            api_key=self._settings.api_key, base_url=self._settings.base_url, max_retries=0
+        )
+        return AnthropicModel(name, provider=AnthropicProvider(anthropic_client=client))

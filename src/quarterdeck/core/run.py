@@ -71,6 +71,7 @@ class Run:
     phases_completed: tuple[str, ...] = ()
     updated_at: str = ""
     specs_by_id: dict[str, StepSpec] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
     def spec(self, step_id: str) -> StepSpec:
         """The step as the plan has it."""
@@ -168,7 +169,8 @@ def _apply_step(run: Run, event: Event, step: StepState) -> None:
 
 def _extend(run: Run, patch: Patch) -> None:
     run.plan = patched(run.plan, patch, untouched=run.in_status(Status.QUEUED))
-    run.specs_by_id = {}
+    run.specs_by_id.clear()
+    run.weights.clear()
     run.steps.update({spec.id: StepState() for spec in patch.steps})
 
 
@@ -196,7 +198,8 @@ def _rewind(run: Run, to: str) -> None:
     needs = {spec.id: spec.needs for spec in run.recipe_plan.steps}
     again = {i for i in needs if i == to or to in ancestors(i, needs)}
     run.plan = run.recipe_plan
-    run.specs_by_id = {}
+    run.specs_by_id.clear()
+    run.weights.clear()
     run.steps = {
         i: StepState(round=run.steps[i].round + 1) if i in again else run.steps[i] for i in needs
     }

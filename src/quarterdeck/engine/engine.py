@@ -27,7 +27,7 @@ from quarterdeck.engine.context import Resources, StepContext
 from quarterdeck.engine.drive import Driver
 from quarterdeck.engine.workshop import Workshop
 from quarterdeck.storage.directory import DataDirectory
-from quarterdeck.storage.log import Commit, Log, Statement
+from quarterdeck.storage.log import Commit, Log, Row
 from quarterdeck.storage.missions import (
     Missions,
     mission_row,
@@ -199,8 +199,8 @@ class Engine:
         for event in events:
             apply(run, event)
         run.mission = changed
-        script = [spec_row(changed), self._mission_row(run), *reset_step_rows(run)]
-        await self.log.commit(Commit(events, script=script))
+        script = [spec_row(changed), *reset_step_rows(run)]
+        await self.log.commit(Commit(events, [self._mission_row(run)], script))
         self._move(key)
         return run
 
@@ -328,5 +328,5 @@ class Engine:
                 run.cancelling = False
             raise
 
-    def _mission_row(self, run: Run) -> Statement:
+    def _mission_row(self, run: Run) -> Row:
         return mission_row(run, self._workshop.weights(run))

@@ -59,9 +59,11 @@ class Workshop:
         """The handler of a step, or None when this build does not know it."""
         return self._kinds.get((spec.kind, spec.version))
 
-    def weights(self, run: Run) -> dict[str, float]:
+    def weights(self, run: Run) -> Mapping[str, float]:
         """The expected duration of each step, in seconds."""
-        return {spec.id: self._weight_s(spec) for spec in run.plan.steps}
+        if len(run.weights) != len(run.plan.steps):
+            run.weights.update({spec.id: self._weight_s(spec) for spec in run.plan.steps})
+        return run.weights
 
     def _weight_s(self, spec: StepSpec) -> float:
         kind = self.kind_of(spec)

@@ -21,6 +21,8 @@ from quarterdeck.storage.dialect import POSTGRES, SQLITE, Dialect
 READERS_MAX = 4
 BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_FALLBACK_PAGES = 20_000
+PAGE_BYTES = 8192
+"""Of a new SQLite file; holds a typical event with its outputs two or three times."""
 
 Row = dict[str, Any]
 
@@ -106,6 +108,7 @@ def _sqlite(path: Path) -> Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -10,13 +10,15 @@ from functools import lru_cache
 class Dialect:
     """How one database spells what the other spells differently.
 
-    SQL is written once with `?` for parameters and `{blob}` for the type of bytes. There is no `?`
-    or `{` in any literal of ours.
+    SQL is written once with `?` for parameters, `{blob}` for the type of bytes and `{clustered}`
+    behind a table that is stored in the order of its primary key. There is no `?` or `{` in any
+    literal of ours.
     """
 
     name: str
     placeholder: str
     blob: str
+    clustered: str
 
     def query(self, sql: str) -> str:
         """The statement as this database wants it."""
@@ -24,7 +26,7 @@ class Dialect:
 
     def table(self, ddl: str) -> str:
         """The definition as this database wants it."""
-        return ddl.replace("{blob}", self.blob)
+        return ddl.replace("{blob}", self.blob).replace("{clustered}", self.clustered)
 
 
 @lru_cache(maxsize=1024)
@@ -32,5 +34,5 @@ def _query(sql: str, placeholder: str) -> str:
     return sql if placeholder == "?" else sql.replace("?", placeholder)
 
 
-SQLITE = Dialect(name="sqlite", placeholder="?", blob="BLOB")
-POSTGRES = Dialect(name="postgres", placeholder="%s", blob="BYTEA")
+SQLITE = Dialect(name="sqlite", placeholder="?", blob="BLOB", clustered="WITHOUT ROWID")
+POSTGRES = Dialect(name="postgres", placeholder="%s", blob="BYTEA", clustered="")

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from quarterdeck.core.errors import Conflict, QuarterdeckError, Unavailable
 from quarterdeck.core.events import Event, Recorded, event_from, leaf_hash
@@ -30,17 +30,27 @@ _INSERT_EVENT = "INSERT INTO event (seq, workspace, mission, type, body, leaf) V
 Statement = tuple[str, Sequence[object]]
 
 
+class Row(NamedTuple):
+    """One row of a read model as it stands now: `sql` puts it, `key` says which one it is.
+
+    Of several states of one row in a transaction only the newest is written.
+    """
+
+    sql: str
+    key: tuple[str, ...]
+    params: Sequence[object]
+
+
 @dataclass(slots=True)
 class Commit:
     """What becomes true together.
 
-    `rows` are (statement, parameters) whose order across commits does not matter beyond that of
-    equal statements (upserts of read models); they are executed in bulk. `script` is executed
-    statement by statement, in order.
+    `rows` are states of read models, written in bulk; `script` is executed statement by statement,
+    in order, after them.
     """
 
     events: list[Event] = field(default_factory=list)
-    rows: list[Statement] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     script: list[Statement] = field(default_factory=list)
 
 
@@ -165,18 +175,18 @@ class Log:
         execute_many = self._execute_many
         seq = self._last_seq
         events: list[tuple[Any, ...]] = []
-        rows: dict[str, list[Sequence[Any]]] = {}
+        rows: dict[str, dict[tuple[str, ...], Sequence[object]]] = {}
         for waiting in batch:
             for sealed in waiting.sealed:
                 seq += 1
                 events.append((seq, *sealed))
-            for sql, params in waiting.commit.rows:
-                rows.setdefault(sql, []).append(params)
+            for row in waiting.commit.rows:
+                rows.setdefault(row.sql, {})[row.key] = row.params
         self._connection.execute("BEGIN")
         if events:
             execute_many(_INSERT_EVENT, events)
-        for sql, many in rows.items():
-            execute_many(sql, many)
+        for sql, newest in rows.items():
+            execute_many(sql, newest.values())
         for waiting in batch:
             for sql, params in waiting.commit.script:
                 self._connection.execute(self.db.dialect.query(sql), tuple(params))

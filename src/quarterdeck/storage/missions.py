@@ -12,6 +12,7 @@ from quarterdeck.core.artifact import Artifact
 from quarterdeck.core.mission import Mission
 from quarterdeck.core.run import OPEN, Run, next_wake, percent, standing
 from quarterdeck.storage.db import Database, Row
+from quarterdeck.storage.log import Row as PutRow
 from quarterdeck.storage.log import Statement
 
 TITLE_MAX = 120
@@ -65,11 +66,12 @@ def new_mission_row(run: Run) -> Statement:
     )
 
 
-def mission_row(run: Run, weights: Mapping[str, float]) -> Statement:
+def mission_row(run: Run, weights: Mapping[str, float]) -> PutRow:
     """What changes in a mission's row as its steps move."""
     current = next((i for i, s in run.steps.items() if s.status in _CURRENT), None)
     done = sum(1 for s in run.steps.values() if s.status not in OPEN)
-    return _UPDATE_MISSION, (
+    mission = run.mission
+    params = (
         standing(run).value,
         run.outcome,
         run.updated_at,
@@ -79,9 +81,10 @@ def mission_row(run: Run, weights: Mapping[str, float]) -> Statement:
         current,
         next_wake(run),
         run.error,
-        run.mission.workspace,
-        run.mission.id,
+        mission.workspace,
+        mission.id,
     )
+    return PutRow(_UPDATE_MISSION, (mission.workspace, mission.id), params)
 
 
 _CURRENT = frozenset(OPEN[1:])
@@ -92,10 +95,10 @@ def spec_row(mission: Mission) -> Statement:
     return _UPDATE_SPEC, (_spec(mission), mission.workspace, mission.id)
 
 
-def step_row(run: Run, step_id: str) -> Statement:
+def step_row(run: Run, step_id: str) -> PutRow:
     """The row of one step as it stands in the run."""
     spec, state, mission = run.spec(step_id), run.steps[step_id], run.mission
-    return _PUT_STEP, (
+    params = (
         mission.workspace,
         mission.id,
         step_id,
@@ -109,6 +112,7 @@ def step_row(run: Run, step_id: str) -> Statement:
         state.ended_at,
         state.reason,
     )
+    return PutRow(_PUT_STEP, (mission.workspace, mission.id, step_id), params)
 
 
 def reset_step_rows(run: Run) -> list[Statement]:
@@ -118,12 +122,13 @@ def reset_step_rows(run: Run) -> list[Statement]:
         "DELETE FROM step WHERE workspace = ? AND mission = ?",
         (mission.workspace, mission.id),
     )
-    return [clear, *(step_row(run, step_id) for step_id in run.steps)]
+    rows = (step_row(run, step_id) for step_id in run.steps)
+    return [clear, *((row.sql, row.params) for row in rows)]
 
 
-def artifact_row(mission: Mission, step: str, artifact: Artifact, at: str) -> Statement:
+def artifact_row(mission: Mission, step: str, artifact: Artifact, at: str) -> PutRow:
     """The row that says which step of which mission produced an artifact."""
-    return _PUT_ARTIFACT, (
+    params = (
         mission.workspace,
         mission.id,
         step,
@@ -134,6 +139,8 @@ def artifact_row(mission: Mission, step: str, artifact: Artifact, at: str) -> St
         artifact.path,
         at,
     )
+    key = (mission.workspace, mission.id, step, artifact.name)
+    return PutRow(_PUT_ARTIFACT, key, params)
 
 
 def _spec(mission: Mission) -> bytes:

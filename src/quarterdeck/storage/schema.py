@@ -53,7 +53,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ended_at TEXT,
             reason TEXT,
             PRIMARY KEY (workspace, mission, id)
-        )""",
+        ) {clustered}""",
         """CREATE TABLE artifact (
             workspace TEXT NOT NULL,
             mission TEXT NOT NULL,
@@ -65,7 +65,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             path TEXT,
             created_at TEXT NOT NULL,
             PRIMARY KEY (workspace, mission, step, name)
-        )""",
+        ) {clustered}""",
         "CREATE INDEX artifact_by_path ON artifact (path)",
         "CREATE TABLE reaction (name TEXT PRIMARY KEY, seq BIGINT NOT NULL)",
     ),

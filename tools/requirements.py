@@ -30,7 +30,9 @@ class Mark:
 def rows(root: Path = ROOT) -> dict[str, str]:
     """Requirement id → short title, in the order of docs/requirements.toml."""
     groups = tomllib.loads((root / "docs" / "requirements.toml").read_text("utf-8"))
-    return {f"{group}-{n}": title for group, of in groups.items() for n, title in of["rows"].items()}
+    return {
+        f"{group}-{n}": title for group, of in groups.items() for n, title in of["rows"].items()
+    }
 
 
 def marks(root: Path = ROOT) -> list[Mark]:

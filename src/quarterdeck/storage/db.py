@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, cast
 
-from quarterdeck.core.errors import InvalidInput, Unavailable
+from quarterdeck.core.errors import Conflict, InvalidInput, Unavailable
 from quarterdeck.storage.dialect import POSTGRES, SQLITE, Dialect
 
 READERS_MAX = 4
@@ -23,6 +23,9 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_FALLBACK_PAGES = 20_000
 PAGE_BYTES = 8192
 """Of a new SQLite file; holds a typical event with its outputs two or three times."""
+
+WRITER_LOCK = 0x51_7561_7274_6572
+"""The Postgres advisory lock of the one writer: the letters `Quarter`."""
 
 Row = dict[str, Any]
 
@@ -66,6 +69,23 @@ class Database:
         if isinstance(self._target, Path):
             return _sqlite(self._target)
         return _postgres(self._target)
+
+    def connect_writer(self) -> Connection:
+        """The one connection that writes.
+
+        SQLite is kept to one process by the data directory's lock; Postgres by an advisory lock
+        that ends with the connection.
+
+        Raises:
+            Conflict: when another process writes to this database.
+        """
+        connection = self.connect()
+        if self.dialect is POSTGRES:
+            rows = connection.execute(f"SELECT pg_try_advisory_lock({WRITER_LOCK})").fetchall()
+            if not rows[0][0]:
+                connection.close()
+                raise Conflict("Another Quarterdeck writes to this database.", where="database")
+        return connection
 
     async def fetch_all(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """All rows of a reading statement, as dictionaries by column name."""

@@ -75,7 +75,7 @@ class Log:
         self._waiting: list[_Waiting] = []
         self._wake = threading.Condition()
         self._closing = False
-        self._connection: Connection = db.connect()
+        self._connection: Connection = db.connect_writer()
         migrate(self._connection, db.dialect, tables)
         rows = self._connection.execute("SELECT max(seq) FROM event").fetchall()
         self._last_seq = int(rows[0][0] or 0)

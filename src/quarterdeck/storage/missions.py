@@ -80,7 +80,7 @@ def mission_row(run: Run, weights: Mapping[str, float]) -> PutRow:
         len(run.plan.steps),
         current,
         next_wake(run),
-        run.error,
+        run.error and run.error.replace("\x00", "\ufffd"),
         mission.workspace,
         mission.id,
     )
@@ -110,7 +110,7 @@ def step_row(run: Run, step_id: str) -> PutRow:
         state.interruptions,
         state.started_at,
         state.ended_at,
-        state.reason,
+        state.reason and state.reason.replace("\x00", "\ufffd"),
     )
     return PutRow(_PUT_STEP, (mission.workspace, mission.id, step_id), params)
 

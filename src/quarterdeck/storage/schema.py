@@ -30,7 +30,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             spec {blob} NOT NULL,
             created_at TEXT NOT NULL,
             updated_at TEXT NOT NULL,
-            percent REAL NOT NULL,
+            percent DOUBLE PRECISION NOT NULL,
             steps_done INTEGER NOT NULL,
             steps_total INTEGER NOT NULL,
             current_step TEXT,

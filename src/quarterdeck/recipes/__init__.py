@@ -1,0 +1,1 @@
+"""The product's recipes, one page each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -48,20 +49,20 @@ class Memory:
             return
         size = event.data.get("size")
         if isinstance(size, int) and size > TEXT_BYTES_MAX:
-            await self.store.put(_skipped(source, "too large to index"), ())
+            await self.store.put(replace(source, skipped="too large to index"), ())
             return
         try:
             content = await self._artifacts.get(source.sha256)
         except NotFound:
-            await self.store.put(_skipped(source, "its bytes are gone"), ())
+            await self.store.put(replace(source, skipped="its bytes are gone"), ())
             return
         text = readable(content, str(event.data.get("media_type", "")))
         if text is None:
-            await self.store.put(_skipped(source, "not text"), ())
+            await self.store.put(replace(source, skipped="not text"), ())
             return
         pieces = [piece for piece in chunks(text) if piece.strip()]
         cut = f"only the first {CHUNKS_MAX} of {len(pieces)} chunks are indexed"
-        kept = source if len(pieces) <= CHUNKS_MAX else _skipped(source, cut)
+        kept = source if len(pieces) <= CHUNKS_MAX else replace(source, skipped=cut)
         await self.store.put(kept, pieces[:CHUNKS_MAX])
 
     async def search(
@@ -140,17 +141,3 @@ def kind_of(path: str) -> str:
     folder = parts[2] if len(parts) > 3 else ""
     general = _KIND_BY_FOLDER.get((parts[0], ""), "other")
     return _KIND_BY_FOLDER.get((parts[0], folder), general)
-
-
-def _skipped(source: Source, reason: str) -> Source:
-    return Source(
-        id=source.id,
-        workspace=source.workspace,
-        mission=source.mission,
-        path=source.path,
-        sha256=source.sha256,
-        name=source.name,
-        kind=source.kind,
-        stored_at=source.stored_at,
-        skipped=reason,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from quarterdeck.core.events import Json
@@ -85,6 +85,21 @@ _SEARCH = {
     WHERE c.workspace = ?""",  # noqa: S608 - only constants of this file
 }
 
+_FORGET_CHUNKS = """DELETE FROM memory_chunk WHERE source IN (
+    SELECT id FROM memory_source WHERE workspace = ? AND path = ? AND id <> ?)"""
+_FORGET_SOURCE = "DELETE FROM memory_source WHERE workspace = ? AND path = ? AND id <> ?"
+_ADD_SOURCE = """INSERT INTO memory_source
+    (id, workspace, mission, path, sha256, name, kind, stored_at, skipped, chunks)
+    VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING"""
+_ADD_CHUNK = """INSERT INTO memory_chunk (source, workspace, ordinal, text) VALUES (?,?,?,?)
+    ON CONFLICT (source, ordinal) DO NOTHING"""
+_PUT_LESSON = """INSERT INTO memory_lesson
+    (workspace, mission, outcome, upheld, task_kind, agreement, learned_at)
+    VALUES (?,?,?,?,?,?,?) ON CONFLICT (workspace, mission) DO UPDATE SET
+    outcome = excluded.outcome, upheld = excluded.upheld, task_kind = excluded.task_kind,
+    agreement = excluded.agreement, learned_at = excluded.learned_at"""
+_OVERTURN = "UPDATE memory_lesson SET outcome = ?, upheld = 0 WHERE workspace = ? AND mission = ?"
+
 
 def tables(dialect: str) -> tuple[str, ...]:
     """The definitions for `sqlite` or `postgres`; safe to repeat."""
@@ -127,36 +142,12 @@ class MemoryStore:
         """Remember a document in place of what was at its path before; safe to repeat."""
         older = [source.workspace, source.path, source.id]
         script: list[Statement] = [
-            (
-                "DELETE FROM memory_chunk WHERE source IN (SELECT id FROM memory_source"
-                " WHERE workspace = ? AND path = ? AND id <> ?)",
-                older,
-            ),
-            ("DELETE FROM memory_source WHERE workspace = ? AND path = ? AND id <> ?", older),
-            (
-                "INSERT INTO memory_source (id, workspace, mission, path, sha256, name, kind,"
-                " stored_at, chunks, skipped) VALUES (?,?,?,?,?,?,?,?,?,?)"
-                " ON CONFLICT (id) DO NOTHING",
-                [
-                    source.id,
-                    source.workspace,
-                    source.mission,
-                    source.path,
-                    source.sha256,
-                    source.name,
-                    source.kind,
-                    source.stored_at,
-                    len(texts),
-                    source.skipped,
-                ],
-            ),
+            (_FORGET_CHUNKS, older),
+            (_FORGET_SOURCE, older),
+            (_ADD_SOURCE, [*astuple(source), len(texts)]),
         ]
         script += [
-            (
-                "INSERT INTO memory_chunk (source, workspace, ordinal, text) VALUES (?,?,?,?)"
-                " ON CONFLICT (source, ordinal) DO NOTHING",
-                [source.id, source.workspace, ordinal, text],
-            )
+            (_ADD_CHUNK, [source.id, source.workspace, ordinal, text])
             for ordinal, text in enumerate(texts)
         ]
         await self._log.commit(Commit(script=script))
@@ -196,26 +187,11 @@ class MemoryStore:
             record["agreement"],
             at,
         ]
-        await self._log.commit(
-            Commit(
-                script=[
-                    (
-                        "INSERT INTO memory_lesson (workspace, mission, outcome, upheld, task_kind,"
-                        " agreement, learned_at) VALUES (?,?,?,?,?,?,?)"
-                        " ON CONFLICT (workspace, mission) DO UPDATE SET"
-                        " outcome = excluded.outcome, upheld = excluded.upheld,"
-                        " task_kind = excluded.task_kind, agreement = excluded.agreement,"
-                        " learned_at = excluded.learned_at",
-                        values,
-                    )
-                ]
-            )
-        )
+        await self._log.commit(Commit(script=[(_PUT_LESSON, values)]))
 
     async def overturn(self, workspace: str, mission: str, outcome: str) -> None:
         """The mission's result did not last."""
-        sql = "UPDATE memory_lesson SET outcome = ?, upheld = 0 WHERE workspace = ? AND mission = ?"
-        await self._log.commit(Commit(script=[(sql, [outcome, workspace, mission])]))
+        await self._log.commit(Commit(script=[(_OVERTURN, [outcome, workspace, mission])]))
 
     async def upheld(self, workspace: str, task_kind: str, agreement: str) -> tuple[int, int]:
         """How many missions of this kind and agreement lasted, out of how many."""

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import orjson
 
@@ -28,6 +36,7 @@ from quarterdeck.llm.port import (
 from quarterdeck.llm.schema import problem_with
 
 OnUsage = Callable[[Usage], None]
+Given = TypeVar("Given")
 
 TEXTS_MAX = 512
 
@@ -138,6 +147,35 @@ class Gateway:
             call.answer = Answer(found.model, "stop", found.input_tokens, 0, None, None, None)
             call.finish()
         return found
+
+    async def exchange(
+        self,
+        model: ModelRef,
+        ask: Callable[[Provider], Awaitable[tuple[Given, Answer]]],
+        *,
+        purpose: str,
+        allow_cloud: bool = False,
+        limits: Limits | None = None,
+    ) -> Given:
+        """One call in the provider's own terms (with tools, say), admitted and recorded as any other.
+
+        `ask` makes the call and returns what came and the facts about it; raises as `stream` does.
+        """
+        bounds = limits or self._limits
+        call = Call(model, purpose, "chat", self._clock)
+        with self._recorded(call):
+            provider = self._admitted(call, allow_cloud=allow_cloud)
+            async with self._slot(provider, call, bounds):
+                given, call.answer = await _exchanged(provider, ask, call, bounds)
+            call.finish()
+        return given
+
+    async def ready(self, model: ModelRef, *, allow_cloud: bool = False) -> Provider:
+        """The model's provider once it can be called; raises as `stream` does, and sends nothing."""
+        call = Call(model, "", "chat", self._clock)
+        provider = self._admitted(call, allow_cloud=allow_cloud)
+        await provider.prepare()
+        return provider
 
     async def aclose(self) -> None:
         """Give up the connections and processes of every provider."""
@@ -264,6 +302,25 @@ async def _embedded(
         try:
             async with asyncio.timeout(max(0.0, bounds.total_s - call.elapsed_s())):
                 return await provider.embed(call.model.name, texts)
+        except TimeoutError:
+            raise _timed_out(call, f"It did not finish within {bounds.total_s:g} s.") from None
+        except ModelFailed as error:
+            if not _may_retry(error, call, bounds):
+                raise
+        await asyncio.sleep(bounds.retry_wait_s)
+
+
+async def _exchanged(
+    provider: Provider,
+    ask: Callable[[Provider], Awaitable[tuple[Given, Answer]]],
+    call: Call,
+    bounds: Limits,
+) -> tuple[Given, Answer]:
+    while True:
+        call.attempts += 1
+        try:
+            async with asyncio.timeout(max(0.0, bounds.total_s - call.elapsed_s())):
+                return await ask(provider)
         except TimeoutError:
             raise _timed_out(call, f"It did not finish within {bounds.total_s:g} s.") from None
         except ModelFailed as error:

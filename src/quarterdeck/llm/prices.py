@@ -9,6 +9,7 @@ from quarterdeck.llm.port import CostBasis
 
 CURRENCY = "USD"
 _HOUR_S = Decimal(3600)
+_SMALLEST = Decimal("1e-12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ def local_price(seconds: float | None, host_rate: Decimal | None) -> Price:
     """The price of `seconds` of a machine that costs `host_rate` an hour (TEL-4)."""
     if seconds is None or host_rate is None:
         return Price(None, "local")
-    return Price(Decimal(repr(seconds)) * host_rate / _HOUR_S, "local")
+    return Price((Decimal(repr(seconds)) * host_rate / _HOUR_S).quantize(_SMALLEST), "local")
 
 
 def listed_price(
@@ -44,7 +45,7 @@ def listed_price(
     if price_id is None or input_tokens is None or output_tokens is None:
         return UNKNOWN
     # Half a second of CPU time to import: paid at the first priced call, not by every start.
-    from genai_prices import Usage, calc_price  # noqa: PLC0415
+    from genai_prices import Usage, calc_price  # noqa: PLC0415 - slow to import
 
     usage = Usage(
         input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached_tokens

@@ -60,6 +60,10 @@ class _Cloud:
         async for part in direct.stream(self._model(request.model.name), request, {}):
             yield part
 
+    def agent_model(self, name: str) -> Model:
+        """The library's own model, for calls with tools; see `llm.agent_model`."""
+        return self._model(name)
+
     async def embed(self, name: str, texts: Sequence[str]) -> Embeddings:
         raise ModelFailed(
             "This provider is not asked for embeddings.",
@@ -82,9 +86,8 @@ class Google(_Cloud):
     _extra = "google"
 
     def _model(self, name: str) -> Model:
-        # An optional extra: it may not be there, and takes seconds to import.
-        from pydantic_ai.models.google import GoogleModel  # noqa: PLC0415
-        from pydantic_ai.providers.google import GoogleProvider  # noqa: PLC0415
+        from pydantic_ai.models.google import GoogleModel  # noqa: PLC0415 - an extra
+        from pydantic_ai.providers.google import GoogleProvider  # noqa: PLC0415 - an extra
 
         assert self._settings.api_key is not None, "prepare() comes first"
         return GoogleModel(name, provider=GoogleProvider(api_key=self._settings.api_key))
@@ -97,10 +100,9 @@ class Anthropic(_Cloud):
     _extra = "anthropic"
 
     def _model(self, name: str) -> Model:
-        # An optional extra: it may not be there, and takes seconds to import.
-        from anthropic import AsyncAnthropic  # noqa: PLC0415  # pyrefly: ignore[missing-import]
-        from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
-        from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
+        from anthropic import AsyncAnthropic  # noqa: PLC0415 - an extra  # pyrefly: ignore[missing-import] - an extra
+        from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415 - an extra
+        from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415 - an extra
 
         client = AsyncAnthropic(
             api_key=self._settings.api_key, base_url=self._settings.base_url, max_retries=0

@@ -50,8 +50,7 @@ async def stream(
     Raises:
         ModelFailed: whatever went wrong, in our words.
     """
-    # The library takes 1.3 s of CPU to import; `load` has done so off the loop.
-    from pydantic_ai.direct import model_request_stream  # noqa: PLC0415
+    from pydantic_ai.direct import model_request_stream  # noqa: PLC0415 - slow to import
 
     heard = False
     try:
@@ -67,14 +66,13 @@ async def stream(
                 if text is not None:
                     heard = True
                     yield Piece(text)
-            yield _answer(response.get(), heard=heard)
+            yield answer_of(response.get(), heard=heard)
     except Exception as error:  # whatever a foreign library raises is this model's failure
         raise failure(error, request.model, heard=heard) from error
 
 
 def _messages(request: Request) -> list[ModelMessage]:
-    # See `stream`.
-    from pydantic_ai import messages as m  # noqa: PLC0415
+    from pydantic_ai import messages as m  # noqa: PLC0415 - slow to import
 
     found: list[ModelMessage] = []
     for message in request.messages:
@@ -104,9 +102,8 @@ def _settings(request: Request, extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(request: Request) -> ModelRequestParameters:
-    # See `stream`.
-    from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415
-    from pydantic_ai.output import OutputObjectDefinition  # noqa: PLC0415
+    from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415 - slow to import
+    from pydantic_ai.output import OutputObjectDefinition  # noqa: PLC0415 - slow to import
 
     if request.schema is None:
         return ModelRequestParameters()
@@ -117,8 +114,7 @@ def _parameters(request: Request) -> ModelRequestParameters:
 
 def _text_of(event: ModelResponseStreamEvent) -> str | None:
     """The text that an event adds, "" for thinking and other parts, None when it adds nothing."""
-    # See `stream`.
-    from pydantic_ai import messages as m  # noqa: PLC0415
+    from pydantic_ai import messages as m  # noqa: PLC0415 - slow to import
 
     if isinstance(event, m.PartStartEvent):
         return event.part.content if isinstance(event.part, m.TextPart) else ""
@@ -127,7 +123,8 @@ def _text_of(event: ModelResponseStreamEvent) -> str | None:
     return None
 
 
-def _answer(response: ModelResponse, *, heard: bool) -> Answer:
+def answer_of(response: ModelResponse, *, heard: bool) -> Answer:
+    """The facts a response carries; `heard` says that it came as a stream."""
     usage = response.usage
     details = response.provider_details or {}
     if heard and "finish_reason" not in details:
@@ -190,9 +187,8 @@ def _own(error: BaseException) -> ModelFailed | None:
 
 
 def _diagnosis(error: BaseException, *, heard: bool) -> tuple[FailureKind, str, bool]:
-    # See `stream`; the HTTP library comes with it.
-    import httpx2  # noqa: PLC0415
-    from pydantic_ai import exceptions as e  # noqa: PLC0415
+    import httpx2  # noqa: PLC0415 - slow to import
+    from pydantic_ai import exceptions as e  # noqa: PLC0415 - slow to import
 
     if isinstance(error, e.ModelHTTPError):
         again = error.status_code == 429 or error.status_code >= 500

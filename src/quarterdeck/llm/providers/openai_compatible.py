@@ -66,6 +66,10 @@ class OpenAICompatible:
         async for part in direct.stream(model, request, settings):
             yield part
 
+    def agent_model(self, name: str) -> Model:
+        """The library's own model, for calls with tools; see `llm.agent_model`."""
+        return self._model(name)
+
     async def embed(self, name: str, texts: Sequence[str]) -> Embeddings:
         client = self._ready()
         try:
@@ -89,10 +93,9 @@ class OpenAICompatible:
         return self._client
 
     def _made_client(self) -> AsyncOpenAI:
-        # These take 1.5 s of CPU to import; `load` has done so off the loop.
-        from openai import AsyncOpenAI  # noqa: PLC0415
+        from openai import AsyncOpenAI  # noqa: PLC0415 - slow to import
 
-        from quarterdeck.llm.bounded_http import bounded_client  # noqa: PLC0415
+        from quarterdeck.llm.bounded_http import bounded_client  # noqa: PLC0415 - slow to import
 
         return AsyncOpenAI(
             base_url=_api_url(self._settings),
@@ -102,11 +105,10 @@ class OpenAICompatible:
         )
 
     def _model(self, name: str) -> Model:
-        # See `_made_client`.
-        from pydantic_ai.models.ollama import OllamaModel  # noqa: PLC0415
-        from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
-        from pydantic_ai.providers.ollama import OllamaProvider  # noqa: PLC0415
-        from pydantic_ai.providers.openai_compatible import (  # noqa: PLC0415
+        from pydantic_ai.models.ollama import OllamaModel  # noqa: PLC0415 - slow to import
+        from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415 - slow to import
+        from pydantic_ai.providers.ollama import OllamaProvider  # noqa: PLC0415 - slow to import
+        from pydantic_ai.providers.openai_compatible import (  # noqa: PLC0415 - slow to import
             OpenAICompatibleProvider,
         )
 
@@ -126,9 +128,8 @@ def _profile(provider: Provider[AsyncOpenAI], name: str) -> ModelProfile:
     Ollama and older servers know `max_tokens` only and would ignore a limit under its new name;
     the schema goes to all of them as a grammar, unchanged.
     """
-    # See `OpenAICompatible._made_client`.
-    from pydantic_ai.profiles import merge_profile  # noqa: PLC0415
-    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
+    from pydantic_ai.profiles import merge_profile  # noqa: PLC0415 - slow to import
+    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415 - slow to import
 
     return merge_profile(
         provider.model_profile(name),

@@ -24,7 +24,7 @@ class ProviderSettings:
 
     `base_url` is the server's address (Ollama's without `/v1`). `own` declares a server with a
     public address as ours. `host_rate` is the price of an hour of its machine in US dollars.
-    `data_dir` is where the bundled model may have been put.
+    `models_dir` is where the bundled model may have been pulled to.
 
     Raises:
         InvalidInput: when a value is missing or out of range, or a name is taken for another kind.
@@ -37,7 +37,7 @@ class ProviderSettings:
     own: bool = False
     concurrency: int = 2
     host_rate: Decimal | None = None
-    data_dir: Path | None = None
+    models_dir: Path | None = None
 
     def __post_init__(self) -> None:
         where = f"provider {self.name}"

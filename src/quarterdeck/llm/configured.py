@@ -1,10 +1,11 @@
-"""The provider that a setting describes."""
+"""The providers that an installation's settings describe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from quarterdeck.core.errors import InvalidInput
+from quarterdeck.llm.bundled import Bundled
 from quarterdeck.llm.port import Provider
 from quarterdeck.llm.providers.cloud import Anthropic, Google
 from quarterdeck.llm.providers.openai_compatible import OpenAICompatible
@@ -18,7 +19,9 @@ def provider_for(settings: ProviderSettings) -> Provider:
             return Google(settings)
         case "anthropic":
             return Anthropic(settings)
-        case "ollama" | "openai_compatible" | "openai":
+        case "bundled":
+            return Bundled(settings.models_dir, host_rate=settings.host_rate)
+        case _:
             return OpenAICompatible(settings)
 
 

@@ -1,0 +1,1 @@
+"""Git for missions: mirrors, sandboxes, snapshots, promotion and rollback, over plain paths."""

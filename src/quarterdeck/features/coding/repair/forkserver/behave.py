@@ -1,0 +1,197 @@
+"""What rival patches do on the same inputs: recorded arguments and small variations of them."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import itertools
+import random
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from .channel import Writer, fork_piped
+from .swap import Functions, Patch
+
+if TYPE_CHECKING:
+    Arguments = tuple[Any, ...]
+
+_TEXT_MAX = 160
+_YIELDED_MAX = 200
+_VARIANTS_PER_CALL = 6
+_CALL_S = 0.3
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+
+
+class Slow(BaseException):
+    """A call took too long; not an Exception, so that the target does not swallow it."""
+
+
+def compare(
+    server: Any, functions: Functions, items: list[Any], request: dict[str, Any], writer: Writer
+) -> None:
+    """Send the inputs (`inputs`), then one `outputs` message for the original and each patch.
+
+    Runs inside a fork: the tests run here once to record arguments, then each version answers in
+    a fork of its own.
+    """
+    targets = [
+        function
+        for file, name, line in request["functions"]
+        for function in functions.find(server.absolute(file), name, line)[:1]
+    ]
+    calls = _record(server, items, targets, request["samples"])
+    inputs = list(_with_variants(calls, random.Random(request["seed"])))  # noqa: S311 - not a secret
+    shown = [(function.__qualname__, _show(args)) for function, args in inputs]
+    writer.send({"event": "inputs", "inputs": shown, "recorded": len(calls)})
+    versions: list[Patch | None] = [None]
+    for patch in request["patches"]:
+        first, last = patch["segment"]
+        path = server.absolute(patch["file"])
+        versions.append(functions.compile(path, first, last, patch["text"], again=True))
+    for index, version in enumerate(versions):
+        lines = fork_piped(lambda out, v=version: _answer(out, v, inputs), request["version_s"])
+        writer.send({"event": "outputs", "version": index - 1, "outputs": lines})
+
+
+def _record(
+    server: Any, items: list[Any], targets: list[FunctionType], samples: int
+) -> list[tuple[FunctionType, Arguments]]:
+    """Run the tests and copy the arguments of the first `samples` different calls per target."""
+    codes = {id(function.__code__): function for function in targets}
+    calls: list[tuple[FunctionType, Arguments]] = []
+    seen: dict[int, set[str]] = {id(function.__code__): set() for function in targets}
+
+    def enter(frame: FrameType, _event: str, _arg: Any) -> None:
+        function = codes.get(id(frame.f_code))
+        if function is None or len(seen[id(frame.f_code)]) >= samples:
+            return
+        args = _arguments(frame)
+        if args is None:
+            return
+        shown = _show(args)
+        if shown not in seen[id(frame.f_code)]:
+            seen[id(frame.f_code)].add(shown)
+            calls.append((function, args))
+
+    sys.settrace(enter)
+    try:
+        server.run(items, _go_on)
+    finally:
+        sys.settrace(None)
+    return calls
+
+
+def _go_on(_index: int, _passed: bool, _seconds: float) -> bool:
+    return True
+
+
+def _arguments(frame: FrameType) -> Arguments | None:
+    """A copy of the positional arguments; None where they cannot be copied or are not plain."""
+    code = frame.f_code
+    if code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return None
+    names = code.co_varnames[: code.co_argcount]
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return copy.deepcopy(tuple(frame.f_locals[name] for name in names))
+    except Exception:  # noqa: BLE001 - the target's own objects may refuse to be copied
+        return None
+    finally:
+        sys.settrace(tracing)
+
+
+def _with_variants(
+    calls: list[tuple[FunctionType, Arguments]], rng: random.Random
+) -> Iterator[tuple[FunctionType, Arguments]]:
+    yield from calls
+    for function, args in calls:
+        for _ in range(_VARIANTS_PER_CALL if args else 0):
+            position = rng.randrange(len(args))
+            variants = _vary(args[position])
+            if variants:
+                changed = list(args)
+                changed[position] = rng.choice(variants)
+                yield function, tuple(changed)
+
+
+def _vary(value: Any) -> list[Any]:
+    """Values a little different from `value`, of the same type; none for what is not plain."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1, -value, 0, 1, 2, value * 2, value * 10]
+    if isinstance(value, float):
+        return [value + 1, value / 2, -value, 0.0]
+    if isinstance(value, str):
+        return [
+            value[1:],
+            value[:-1],
+            value + value,
+            value.upper(),
+            value.title(),
+            "",
+            " " + value,
+            value[::-1],
+            value + "s",
+            value[:1],
+        ]
+    if isinstance(value, list):
+        return [value[1:], value[:-1], value + value, value[::-1], [], value[:1]]
+    if isinstance(value, tuple):
+        return [value[1:], value[:-1], value + value, value[::-1], ()]
+    if isinstance(value, dict) and value:
+        first = next(iter(value))
+        return [{}, {k: v for k, v in value.items() if k != first}, {first: value[first]}]
+    return []
+
+
+def _answer(
+    writer: Writer, version: Patch | None, inputs: list[tuple[FunctionType, Arguments]]
+) -> None:
+    if version is not None:
+        version.apply()
+    signal.signal(signal.SIGALRM, _too_slow)
+    for function, args in inputs:
+        writer.send({"o": _outcome(function, args)})
+
+
+def _too_slow(_signal: int, _frame: FrameType | None) -> None:
+    raise Slow
+
+
+def _outcome(function: Callable[..., Any], args: Arguments) -> str:
+    """What a call gives, as text: the value (and changed arguments), or the exception's type."""
+    try:
+        mine = copy.deepcopy(args)
+        signal.setitimer(signal.ITIMER_REAL, _CALL_S)
+        result = function(*mine)
+        if inspect.isgenerator(result):
+            result = list(itertools.islice(result, _YIELDED_MAX))
+        elif inspect.iscoroutine(result):
+            result = asyncio.run(result)
+        text = _plain(result)
+        after = _plain(mine)
+        return text if after == _plain(args) else f"{text}, arguments then {after}"
+    except Slow:
+        return "raises: too slow"
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is the answer
+        return f"raises {type(error).__name__}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _plain(value: Any) -> str:
+    return _ADDRESS.sub("0x", repr(value))[:2000]
+
+
+def _show(args: Arguments) -> str:
+    try:
+        return ", ".join(_plain(arg)[:_TEXT_MAX] for arg in args)
+    except Exception:  # noqa: BLE001 - the target's own __repr__ may do anything
+        return "?"

@@ -1,0 +1,143 @@
+"""One repair from the copy of the project to the written patch or the handover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from quarterdeck.core.errors import InvalidInput, TooLarge
+from quarterdeck.features.coding.implementers.port import Finished, Status, Task
+from quarterdeck.features.coding.repair import schedule, suspects
+from quarterdeck.features.coding.repair.board import Board
+from quarterdeck.features.coding.repair.handover import handover
+from quarterdeck.features.coding.repair.judge import Judge
+from quarterdeck.features.coding.repair.project import editable_files, pytest_command
+from quarterdeck.features.coding.repair.schedule import Lane
+from quarterdeck.features.coding.repair.search import Search
+from quarterdeck.features.coding.repair.source import Source
+from quarterdeck.features.coding.repair.spectrum import Spectrum, collect, measure
+from quarterdeck.features.coding.repair.suspects import Suspect
+from quarterdeck.features.coding.repair.target import Target, make_target
+from quarterdeck.features.coding.repair.templates import FAMILIES
+from quarterdeck.features.coding.repair.templates.site import Site
+from quarterdeck.features.coding.repair.writing import write_atomically
+
+SEARCH_SHARE = 0.85
+"""The share of the budget after which the search ends; the rest is for the evidence."""
+
+
+class Repair:
+    """One run over one task; its figures are on the board."""
+
+    def __init__(self, task: Task, board: Board, *, workers: int) -> None:
+        self._task = task
+        self._board = board
+        self._workers = workers
+
+    async def run(self) -> Finished:
+        """Repair, or say why not. The sandbox is touched only by the final write."""
+        test = self._task.commands.test
+        if test is None:
+            return Finished(Status.UNCHANGED, "No test command is known, so nothing can judge.")
+        try:
+            command = pytest_command(test.argv, self._task.path)
+            async with AsyncExitStack() as stack:
+                scratch = self._task.work_dir / "repair"
+                targets = [
+                    await make_target(self._task.path, scratch, number, command, test.env)
+                    for number in range(self._workers)
+                ]
+                return await self._repair(stack, targets)
+        except (InvalidInput, TooLarge) as error:
+            return Finished(Status.UNCHANGED, str(error))
+
+    async def _repair(self, stack: AsyncExitStack, targets: Sequence[Target]) -> Finished:
+        task, board = self._task, self._board
+        server = await targets[0].start_server("swap")
+        stack.push_async_callback(server.stop)
+        spectrum = await measure(server, task.failing, budget_s=board.left_s, tell=board.tell)
+        if not spectrum.failing and not spectrum.uncollected:
+            return Finished(Status.UNCHANGED, _nothing_fails(spectrum))
+        board.failing = len(spectrum.failing)
+        sources = await asyncio.to_thread(self._sources, targets[0].root, spectrum)
+        ranked = suspects.rank(spectrum, sources)
+        board.tell("Searching for a patch", {"suspects": len(ranked)})
+        judges = [Judge(targets[0], server, spectrum, sources)]
+        stack.push_async_callback(judges[0].stop)
+        for target in targets[1:]:
+            other = await target.start_server("swap")
+            judges.append(Judge(target, other, spectrum, sources))
+            stack.push_async_callback(judges[-1].stop)
+            await collect(other)
+        lanes = list(_lanes(ranked, sources, spectrum))
+        candidates = schedule.merge(lanes, task.seed)
+        search = Search(candidates, board, until_s=task.budget_s * SEARCH_SHARE)
+        await search.run(judges)
+        return await self._conclude(search, spectrum, ranked, sources)
+
+    def _sources(self, root: Path, spectrum: Spectrum) -> dict[str, Source]:
+        """The files that failing tests ran (or tracebacks name) and that may be edited."""
+        files = editable_files(root, self._task.commands.protected, spectrum.test_files)
+        faults = [*spectrum.uncollected.values()]
+        seen: set[str] = set()
+        for index in spectrum.failing:
+            test = spectrum.tests[index]
+            seen.update(test.lines or ())
+            faults += [test.fault] if test.fault else []
+        seen.update(file for fault in faults for file, _, _ in fault.frames)
+        found: dict[str, Source] = {}
+        for name in sorted(seen & files.keys()):
+            source = read_source(name, files[name])
+            if source is not None:
+                found[name] = source
+        return found
+
+    async def _conclude(
+        self,
+        search: Search,
+        spectrum: Spectrum,
+        ranked: Sequence[Suspect],
+        sources: Mapping[str, Source],
+    ) -> Finished:
+        if not search.plausible:
+            handed = handover(spectrum, ranked, sources, search.partial)
+            summary = (
+                f"No patch makes the failing tests pass: {self._board.tried} candidates tried, "
+                f"stopped because {search.stopped_by}."
+            )
+            return Finished(Status.UNCHANGED, summary, handover=handed)
+        best = search.plausible[0]
+        edit = best.candidate.edit
+        patched = edit.apply(sources[edit.path].text)
+        await asyncio.to_thread(write_atomically, self._task.path / edit.path, patched)
+        return Finished(Status.CHANGED, f"{edit.path}: {edit.family}, {edit.rule}.")
+
+
+def _nothing_fails(spectrum: Spectrum) -> str:
+    ran = sum(test.passed is not None for test in spectrum.tests)
+    return f"Nothing to repair: none of the {ran} tests that ran fails."
+
+
+def read_source(name: str, path: Path) -> Source | None:
+    """The parsed file; None when it is not UTF-8 Python of this version."""
+    try:
+        return Source(name, path.read_bytes().decode())
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _lanes(
+    ranked: Sequence[Suspect], sources: Mapping[str, Source], spectrum: Spectrum
+) -> Iterator[Lane]:
+    faults = [f for i in spectrum.failing if (f := spectrum.tests[i].fault) is not None]
+    faults += spectrum.uncollected.values()
+    for suspect in ranked:
+        source = sources[suspect.file]
+        statement = source.statement_at(suspect.line)
+        if statement is None:
+            continue
+        site = Site(source, statement, tuple(faults))
+        for family in FAMILIES:
+            yield Lane(suspect.score, family.prior_max, lambda f=family, s=site: f.propose(s))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # Git must behave the same whoever runs the tests: no identity, hooks or aliases of theirs.
 _GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
@@ -55,6 +56,10 @@ sys.addaudithook(_guard)
 _seclude(os.environ)
 # Python 3.11 would make a loop for whoever asks outside one, and nobody would close it.
 asyncio.set_event_loop(None)
+# A busy machine is no failure; in CI hypothesis chooses its own profile, which also repeats itself.
+settings.register_profile("unhurried", deadline=None)
+if "CI" not in os.environ:
+    settings.load_profile("unhurried")
 
 
 @pytest.fixture

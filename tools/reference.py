@@ -6,12 +6,17 @@ Each page is a function from the code to Markdown; a house test fails when a pag
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from quarterdeck import features
 from quarterdeck.core import errors, events
+from quarterdeck.engine.recipes import shipped_recipes
+from quarterdeck.feature import Feature
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -72,15 +77,69 @@ def _code(kind: type[errors.QuarterdeckError]) -> str:
     return kind("").code
 
 
-def _summary(kind: type[object]) -> str:
-    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+def _summary(documented: Callable[..., object]) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def all_features() -> list[Feature]:
+    """The `feature` of every folder below features/ that has one, by name."""
+    modules = (
+        importlib.import_module(f"{features.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(features.__path__)
+    )
+    return [module.feature for module in modules if hasattr(module, "feature")]
+
+
+def steps_page() -> str:
+    """Every step kind with its manners, by feature."""
+    rows = [
+        f"| `{kind.name}` | {kind.version} | {feature.name} | {kind.effect} | {kind.timeout_s:g} | "
+        f"{kind.attempts_max} | {_summary(kind.run)} |"
+        for feature in all_features()
+        for kind in sorted(feature.steps, key=lambda kind: kind.name)
+    ]
+    return _page(
+        "Step kinds",
+        "What a step of a plan can be. The effect says what running it twice would do: `pure` and "
+        "`idempotent` steps run again after a crash, an `external` one stops for a review.",
+        [
+            "| kind | version | feature | effect | time-out, s | attempts | what it does |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+        ],
+    )
+
+
+def recipes_page() -> str:
+    """Every shipped recipe, step by step."""
+    lines: list[str] = []
+    for recipe in shipped_recipes().values():
+        lines += [f"## {recipe.name}", "", f"{recipe.summary} Version {recipe.version}.", ""]
+        lines += ["| step | kind | phase | needs | only when |", "| --- | --- | --- | --- | --- |"]
+        for step in recipe.plan.steps:
+            when = f"`{step.when}`" if step.when else ""
+            needs = ", ".join(step.needs)
+            lines.append(f"| `{step.id}` | `{step.kind}` | {step.phase or ''} | {needs} | {when} |")
+        lines.append("")
+    return _page(
+        "Recipes",
+        "A recipe is a plan in a YAML file. These ship with the product; a planner step may add "
+        "steps to a running plan.",
+        lines[:-1],
+    )
 
 
 def _page(title: str, introduction: str, lines: list[str]) -> str:
     return "\n".join([f"# {title}", "", NOTE, "", introduction, "", *lines, ""])
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "events.md": events_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "events.md": events_page,
+    "recipes.md": recipes_page,
+    "steps.md": steps_page,
+}
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ REGISTRIES = re.compile(
     r"rg"
 )
 SUPPRESSION = re.compile(r"#\s*(noqa|type: ignore|pyrefly: ignore|pragma: no (cover|branch))")
-REASON = re.compile(r"\s[-—]\s+\w")
+REASON = re.compile(r"\s[-—#]\s+\w")
 SQL = re.compile(
     r"\s*(SELECT\s.+\sFROM\s|INSERT\s+(OR\s+\w+\s+)?INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|"
     r"(CREATE|ALTER|DROP)\s+(TABLE|INDEX|UNIQUE|VIRTUAL|VIEW|TRIGGER)\b|PRAGMA\s|VACUUM\b|"

@@ -75,6 +75,19 @@ def test_the_commands_of_the_pages_exist():
     assert not unknown
 
 
+def test_the_programs_own_commands_exist(tmp_path: Path):
+    program = Path(sys.executable).with_name("quarterdeck")
+    used = {tuple(words[1:2]) for _, words in _shell_lines() if words[:1] == ["quarterdeck"]}
+    unknown = [
+        command
+        for command in sorted(used)
+        if subprocess.run(
+            [program, *command, "--help"], cwd=tmp_path, capture_output=True, check=False
+        ).returncode
+    ]
+    assert not unknown
+
+
 @pytest.mark.parametrize(
     ("mark", "interpreter"),
     [("sh run", ["sh", "-eu", "-s"]), ("python run", [sys.executable, "-"])],

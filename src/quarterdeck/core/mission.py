@@ -36,7 +36,8 @@ class TaskKind(StrEnum):
 class Mission(BaseModel):
     """One unit of work with a brief, a plan and a result.
 
-    `repository` is a path or URL of the target, or None for a new, empty one; `target_branch` is
+    With `hold` it waits for somebody to start it, without `auto_implement` for somebody to let it
+    change anything. `repository` is a path or URL of the target, or None for a new, empty one; `target_branch` is
     the branch that a promotion moves (None: the one checked out there). `implementer` names who
     writes the change (`auto` lets the product choose), and `implementer_options` is handed to it.
     `parent` is the mission this one came from (a rollback, a re-run).
@@ -49,6 +50,7 @@ class Mission(BaseModel):
     brief: Annotated[str, StringConstraints(min_length=1, max_length=BRIEF_MAX)]
     constraints: dict[str, Any] = Field(default_factory=dict)
     auto_implement: bool = False
+    hold: bool = False
     recipe: str = "solve"
     repository: str | None = None
     target_branch: str | None = None

@@ -216,6 +216,7 @@ def _names(run: Run) -> dict[str, Json]:
     mission = run.mission
     facts = {
         "auto_implement": mission.auto_implement,
+        "hold": mission.hold,
         "severity": mission.severity.value,
         "constraints": mission.constraints,
     }

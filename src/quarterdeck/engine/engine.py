@@ -243,6 +243,18 @@ class Engine:
             await asyncio.sleep(0)
         return await self.run(key)
 
+    async def idle_within(self, key: Key, seconds: float) -> bool:
+        """Wait, at most so long, until the mission is over or waits; whether it came to rest."""
+        task = self._driving.get(key)
+        if task is not None and seconds > 0:
+            await asyncio.wait([task], timeout=seconds)
+            await asyncio.sleep(0)
+        return key not in self._driving
+
+    def weights(self, run: Run) -> Mapping[str, float]:
+        """The expected duration of each step, in seconds."""
+        return self._workshop.weights(run)
+
     async def _load(self, key: Key) -> Run:
         events = await self.events(key)
         if not events:
@@ -329,4 +341,4 @@ class Engine:
             raise
 
     def _mission_row(self, run: Run) -> Row:
-        return mission_row(run, self._workshop.weights(run))
+        return mission_row(run, self.weights(run))

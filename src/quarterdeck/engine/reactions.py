@@ -47,6 +47,7 @@ class Reactions:
         self._report = report
         self._grown = {reaction.name: asyncio.Event() for reaction in reactions}
         self._done: dict[str, int] = {}
+        self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -71,7 +72,8 @@ class Reactions:
         """Wait until every reaction has seen what is in the log now."""
         wanted = self._log.last_seq
         while any(done < wanted for done in self._done.values()):
-            await asyncio.sleep(0.005)
+            self._moved.clear()
+            await self._moved.wait()
 
     def _heard(self, _recorded: list[Recorded]) -> None:
         for grown in self._grown.values():
@@ -90,6 +92,7 @@ class Reactions:
             if len(page) == PAGE:
                 continue
             self._done[reaction.name] = max(self._done[reaction.name], end)
+            self._moved.set()
             await self._grown[reaction.name].wait()
 
     async def _react(self, reaction: Reaction, recorded: Recorded) -> None:

@@ -21,6 +21,8 @@ class Artifacts:
     def __init__(self, directory: DataDirectory) -> None:
         self._blobs = directory.artifacts
         self._learning = directory.learning
+        self.written: set[str] = set()
+        """Places of the learning memory that this process has written or is about to."""
 
     async def put(
         self, name: str, content: bytes, *, media_type: str, path: str | None = None
@@ -34,6 +36,8 @@ class Artifacts:
         """
         if len(content) > SIZE_MAX:
             raise TooLarge(f"{name} has {len(content)} bytes; {SIZE_MAX} is the limit.", where=name)
+        if path is not None:
+            self.written.add(path)
         sha256 = await asyncio.to_thread(self._put, content, path)
         return Artifact(sha256, name, media_type, len(content), path)
 

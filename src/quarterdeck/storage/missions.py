@@ -231,12 +231,10 @@ class Missions:
             (workspace, sha256),
         )
 
-    async def wrote(self, path: str, sha256: str) -> bool:
-        """Whether the product itself wrote these bytes at this place of the learning memory."""
-        row = await self._db.fetch_one(
-            "SELECT 1 AS yes FROM artifact WHERE path = ? AND sha256 = ?", (path, sha256)
-        )
-        return row is not None
+    async def learning_paths(self) -> set[str]:
+        """Every place of the learning memory that the product itself has written."""
+        rows = await self._db.fetch_all("SELECT DISTINCT path FROM artifact WHERE path IS NOT NULL")
+        return {row["path"] for row in rows}
 
 
 def _decoded(row: Row) -> Row:

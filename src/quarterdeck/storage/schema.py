@@ -67,6 +67,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (workspace, mission, step, name)
         ) {clustered}""",
         "CREATE INDEX artifact_by_path ON artifact (path)",
+        """CREATE TABLE brief (
+            path TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            state TEXT NOT NULL,
+            mission TEXT,
+            reason TEXT,
+            at TEXT NOT NULL,
+            PRIMARY KEY (path, sha256)
+        )""",
         "CREATE TABLE reaction (name TEXT PRIMARY KEY, seq BIGINT NOT NULL)",
     ),
 )

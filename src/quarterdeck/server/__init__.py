@@ -1,0 +1,1 @@
+"""The API over HTTP: one REST interface, errors as RFC 9457 problems, the documented paths on top."""

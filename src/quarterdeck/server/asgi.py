@@ -1,0 +1,48 @@
+"""The ASGI application: the gate, the routes, and errors as problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from quarterdeck import __version__
+from quarterdeck.server import documented, errors, missions
+from quarterdeck.server.deps import CallerDep, Desk, DeskDep
+from quarterdeck.server.gate import Gate
+
+status_router = APIRouter(prefix="/api", tags=["status"])
+
+
+@status_router.get("/health")
+async def health() -> dict[str, str]:
+    """Whether the server answers; says nothing else to strangers."""
+    return {"status": "ok", "version": __version__}
+
+
+@status_router.get("/status")
+async def status(desk: DeskDep, _who: CallerDep) -> dict[str, Any]:
+    """The parts of this installation as measured now, and how many missions are in each state."""
+    return await desk.health()
+
+
+def create_app(
+    desk: Desk, routers: Iterable[APIRouter], *, report: Callable[[str], None]
+) -> FastAPI:
+    """The application around a wired desk; `routers` are the features' own routes."""
+    app = FastAPI(
+        title="Quarterdeck",
+        version=__version__,
+        summary="Mission control for fleets of AI agents.",
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.desk = desk
+    app.add_middleware(Gate)
+    errors.install(app, report)
+    # The documented paths come first: `/missions/{mission_id}` would swallow them.
+    for router in (documented.router, missions.router, status_router, *routers):
+        app.include_router(router)
+    return app

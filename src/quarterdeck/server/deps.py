@@ -1,0 +1,73 @@
+"""What routes work with: the desk that the application wires, and who is calling."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from quarterdeck.core.errors import Unauthenticated
+from quarterdeck.core.events import Json
+from quarterdeck.core.ids import OWNER
+from quarterdeck.engine.context import Resources
+from quarterdeck.engine.engine import Engine
+from quarterdeck.engine.recipes import Recipe
+from quarterdeck.storage.bus import Bus
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything the routes need; `token` is the installation's own until people can sign in.
+
+    `health` measures the parts of the installation now.
+    """
+
+    engine: Engine
+    recipes: Mapping[str, Recipe]
+    resources: Resources
+    bus: Bus
+    workspace: str
+    token: str
+    health: Callable[[], Awaitable[dict[str, Json]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, and for which workspace."""
+
+    actor: str
+    workspace: str
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of the application that serves this request."""
+    return cast(Desk, request.app.state.desk)
+
+
+_bearer = HTTPBearer(auto_error=False, description="The token that `quarterdeck serve` prints.")
+
+
+def caller(
+    desk: Annotated[Desk, Depends(desk_of)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    """The caller.
+
+    Raises:
+        Unauthenticated: without a token, or with one that is not ours.
+    """
+    if given is None or not secrets.compare_digest(given.credentials.encode(), desk.token.encode()):
+        raise Unauthenticated(
+            "A valid token is needed.",
+            where="Authorization",
+            hint="Send 'Authorization: Bearer TOKEN' with the token that quarterdeck serve prints.",
+        )
+    return Caller(OWNER, desk.workspace)
+
+
+DeskDep = Annotated[Desk, Depends(desk_of)]
+CallerDep = Annotated[Caller, Depends(caller)]

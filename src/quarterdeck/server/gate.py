@@ -1,0 +1,95 @@
+"""What a request must pass before anything reads it: size, JSON, Host and Origin."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic_core import from_json
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quarterdeck.core.errors import Denied, InvalidInput, QuarterdeckError, TooLarge
+from quarterdeck.server.errors import problem_of
+
+BODY_BYTES_MAX = 2 * 1024 * 1024
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """ASGI middleware; refuses with a problem and never lets the refused request through."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            _check_addresses(scope["method"], headers)
+            body = await _read(receive, headers)
+            _check_json(body, headers)
+        except QuarterdeckError as error:
+            await problem_of(error)(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+def _check_addresses(method: str, headers: Headers) -> None:
+    host = urlsplit(f"//{headers.get('host', '')}")
+    if host.hostname not in LOOPBACK_NAMES:
+        raise Denied(
+            f"This server does not answer for the host {headers.get('host', '')[:100]!r}.",
+            where="Host",
+            hint="Use http://127.0.0.1 and the port it printed.",
+        )
+    origin = headers.get("origin")
+    if origin is None or method in _SAFE:
+        return
+    if urlsplit(origin).netloc != host.netloc:
+        raise Denied("Another site may not change anything here.", where="Origin")
+
+
+async def _read(receive: Receive, headers: Headers) -> bytes:
+    stated = headers.get("content-length", "0")
+    if stated.isdigit() and int(stated) > BODY_BYTES_MAX:
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The body is over the limit of {BODY_BYTES_MAX} bytes.", where="body")
+
+
+def _check_json(body: bytes, headers: Headers) -> None:
+    if not body or "json" not in headers.get("content-type", ""):
+        return
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput(f"It is not JSON: {error}.", where="body") from None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

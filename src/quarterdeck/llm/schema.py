@@ -103,7 +103,8 @@ class _Check:
                 misfits.append(str(misfit))
             else:
                 return
-        raise _Misfit(min(misfits, key=len))
+        # The choice that fits furthest in is the one that was meant.
+        raise _Misfit(max(misfits, key=lambda misfit: len(misfit.partition(": ")[0])))
 
     def _kind(self, value: Json, schema: Schema, where: str) -> None:
         kinds = schema.get("type")

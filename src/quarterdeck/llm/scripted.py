@@ -183,6 +183,8 @@ class _Turn:
         return self._frame("chat.completion", [choice], usage=self._rule.report_usage)
 
     async def events(self) -> AsyncIterator[bytes]:
+        if self._rule.after == 0 and self._rule.drop:
+            await self._break()
         yield self._event({"role": "assistant", "content": ""})
         for count, piece in enumerate(self._pieces()):
             if count >= self._rule.after and (self._rule.hang or self._rule.drop):
@@ -383,13 +385,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rules", type=Path, help="the script, a YAML or JSON file")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
     given = parser.parse_args(arguments)
+    listener = _listener()
     try:
         script = script_in(given.rules)
-    except QuarterdeckError as error:
+        listener.bind(("127.0.0.1", given.port))
+        listener.listen()
+    except (QuarterdeckError, OSError, OverflowError) as error:
+        listener.close()
         sys.stderr.write(f"{error}\n")
         return 2
-    listener = _listener()
-    listener.bind(("127.0.0.1", given.port))
     sys.stdout.write(f"Scripted models at http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     uvicorn.Server(_config(app_for(script, []))).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from quarterdeck.llm.providers import direct
 from quarterdeck.llm.providers.settings import ProviderSettings
 
 if TYPE_CHECKING:
+    import httpx2
     from pydantic_ai.models import Model
 
 
-class _Cloud:
+class _Cloud(ABC):
     """What both have in common: a key, no address of ours, no embeddings."""
 
     _module: str
@@ -23,6 +25,7 @@ class _Cloud:
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
+        self._http: httpx2.AsyncClient | None = None
 
     @property
     def name(self) -> str:
@@ -54,15 +57,20 @@ class _Cloud:
             raise InvalidInput(
                 "It has no API key.", where=f"provider {self.name}", hint="Put one in the vault."
             )
-        await direct.load(self._module, extra=self._extra)
+        if self._http is None:
+            await direct.load(self._module, extra=self._extra)
+            from quarterdeck.llm.bounded_http import bounded_client  # noqa: PLC0415 - slow to import
+
+            self._http = bounded_client(local=False)
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Answer]:
-        async for part in direct.stream(self._model(request.model.name), request, {}):
+        async for part in direct.stream(self.agent_model(request.model.name), request, {}):
             yield part
 
     def agent_model(self, name: str) -> Model:
         """The library's own model, for calls with tools; see `llm.agent_model`."""
-        return self._model(name)
+        assert self._http is not None, "prepare() comes first"
+        return self._model(name, self._settings.api_key or "", self._http)
 
     async def embed(self, name: str, texts: Sequence[str]) -> Embeddings:
         raise ModelFailed(
@@ -73,10 +81,12 @@ class _Cloud:
         )
 
     async def aclose(self) -> None:
-        """Nothing is kept between calls."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
 
-    def _model(self, name: str) -> Model:
-        raise NotImplementedError
+    @abstractmethod
+    def _model(self, name: str, api_key: str, http: httpx2.AsyncClient) -> Model: ...
 
 
 class Google(_Cloud):
@@ -85,12 +95,14 @@ class Google(_Cloud):
     _module = "pydantic_ai.models.google"
     _extra = "google"
 
-    def _model(self, name: str) -> Model:
+    def _model(self, name: str, api_key: str, http: httpx2.AsyncClient) -> Model:
         from pydantic_ai.models.google import GoogleModel  # noqa: PLC0415 - an extra
         from pydantic_ai.providers.google import GoogleProvider  # noqa: PLC0415 - an extra
 
-        assert self._settings.api_key is not None, "prepare() comes first"
-        return GoogleModel(name, provider=GoogleProvider(api_key=self._settings.api_key))
+        provider = GoogleProvider(
+            api_key=api_key, base_url=self._settings.base_url, http_client=http
+        )
+        return GoogleModel(name, provider=provider)
 
 
 class Anthropic(_Cloud):
@@ -99,12 +111,12 @@ class Anthropic(_Cloud):
     _module = "pydantic_ai.models.anthropic"
     _extra = "anthropic"
 
-    def _model(self, name: str) -> Model:
+    def _model(self, name: str, api_key: str, http: httpx2.AsyncClient) -> Model:
         from anthropic import AsyncAnthropic  # noqa: PLC0415 - an extra  # pyrefly: ignore[missing-import] - an extra
         from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415 - an extra
         from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415 - an extra
 
         client = AsyncAnthropic(
-            api_key=self._settings.api_key, base_url=self._settings.base_url, max_retries=0
+            api_key=api_key, base_url=self._settings.base_url, http_client=http, max_retries=0
         )
         return AnthropicModel(name, provider=AnthropicProvider(anthropic_client=client))

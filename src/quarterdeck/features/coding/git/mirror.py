@@ -104,20 +104,19 @@ class Mirror:
 
         Raises InvalidInput (not a branch name; HEAD detached), NotFound (no such branch).
         """
-        head = await self._head()
-        if name is None and head is None:
+        wanted = await self._head() if name is None else name
+        if wanted is None:
             raise InvalidInput(
                 f"{self.location} has no branch checked out (its HEAD is detached).",
                 where="target_branch",
                 hint="Name the branch that the mission is for.",
             )
-        wanted = (head if name is None else name) or ""
         await self._check_branch_name(wanted)
         tip = await self.commit_at(self.target_ref(wanted))
         if tip is not None:
             return Branch(wanted, tip)
         branches = await self.branches()
-        if not branches and wanted == (head or "main"):
+        if not branches and wanted == (await self._head() or "main"):
             return Branch(wanted, await self.root(), exists=False)
         shown = ", ".join(branches[:10]) or "none yet"
         raise NotFound(

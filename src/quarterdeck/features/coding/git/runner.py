@@ -159,7 +159,8 @@ def fixed_environment(home: Path) -> dict[str, str]:
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_FLUSH": "1",
+        "GIT_COMMITTER_NAME": "Quarterdeck",
+        "GIT_COMMITTER_EMAIL": "quarterdeck@localhost",
     }
 
 

@@ -20,7 +20,6 @@ from quarterdeck.features.coding.git.configuration import (
 from quarterdeck.features.coding.git.runner import (
     Git,
     GitFailed,
-    Ran,
     fixed_environment,
     hide_credentials,
 )
@@ -214,22 +213,47 @@ async def checkouts(target: Target, home: Path) -> tuple[Checkout, ...]:
     return tuple(found)
 
 
-async def dirty_files(target: Target, checkout: Checkout, home: Path) -> tuple[str, ...]:
-    """The tracked files of a checkout that differ from its HEAD, as text for a person.
+@dataclass(frozen=True, slots=True)
+class CheckoutState:
+    """What keeps a checkout from following its branch: changed tracked files, an operation."""
+
+    dirty: tuple[str, ...]
+    operation: str | None
+
+
+_OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+    "index.lock": "git command (it holds index.lock)",
+}
+
+
+async def checkout_state(target: Target, checkout: Checkout, home: Path) -> CheckoutState:
+    """Whether a work tree of the target is clean, as git sees it without any filter.
 
     Raises Refused when the work tree does not belong to the target.
     """
     git = target.git(home, checkout.path)
     try:
-        common = await git.run("rev-parse", "--path-format=absolute", "--git-common-dir")
-        belongs = Path(common.stdout.decode(errors="surrogateescape").rstrip("\n"))
+        ran = await git.run("rev-parse", "--path-format=absolute", "--git-common-dir", "--git-dir")
+        places = ran.stdout.decode(errors="surrogateescape").rstrip("\n").split("\n")
     except (GitFailed, NotADirectoryError):
-        belongs = None
-    if belongs != target.git_dir:
+        places = [""]
+    if Path(places[0]) != target.git_dir:
         raise Refused(f"{checkout.path} is not a work tree of {target.shown}.", where="repository")
-    ran: Ran = await git.run(
+    listed = await git.run(
         "status", "--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=all",
         "--no-renames",
     )  # fmt: skip
-    entries = ran.stdout.decode(errors="backslashreplace").split("\x00")
-    return tuple(entry[3:] for entry in entries if entry)
+    entries = listed.stdout.decode(errors="surrogateescape").split("\x00")
+    operation = await asyncio.to_thread(_operation, Path(places[-1]))
+    return CheckoutState(tuple(entry[3:] for entry in entries if entry), operation)
+
+
+def _operation(git_dir: Path) -> str | None:
+    found = (name for marker, name in _OPERATIONS.items() if (git_dir / marker).exists())
+    return next(found, None)

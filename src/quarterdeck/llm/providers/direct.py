@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model, ModelRequestParameters
 
 TOP_LOGPROBS = 5
+# The price data would load inside the first answer otherwise: 0.3 s in which the loop stands still.
+_ALWAYS = ("pydantic_ai.direct", "genai_prices.data")
 _DROPPED = "The connection ended in the middle of the answer."
 
 
@@ -31,7 +33,7 @@ async def load(*modules: str, extra: str | None = None) -> None:
     Raises:
         ModelFailed: with kind `missing` when one is not installed.
     """
-    for module in ("pydantic_ai.direct", *modules):
+    for module in (*_ALWAYS, *modules):
         try:
             await asyncio.to_thread(importlib.import_module, module)
         except ImportError as error:

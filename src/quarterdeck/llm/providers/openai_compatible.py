@@ -21,6 +21,11 @@ NO_KEY = "none"
 """Sent where no key is set: the client insists on one, servers of our own ignore it."""
 OPENAI_URL = "https://api.openai.com/v1"
 DIMENSIONS_MAX = 16_384
+_LIBRARIES = (
+    "pydantic_ai.models.ollama",
+    "pydantic_ai.providers.openai_compatible",
+    "openai.resources.chat",
+)
 
 
 class OpenAICompatible:
@@ -53,9 +58,7 @@ class OpenAICompatible:
     async def prepare(self) -> None:
         """Import the libraries off the loop and make the client; opens no connection."""
         if self._client is None:
-            await direct.load(
-                "pydantic_ai.models.ollama", "pydantic_ai.providers.openai_compatible"
-            )
+            await direct.load(*_LIBRARIES)
             self._client = self._made_client()
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Answer]:

@@ -18,8 +18,7 @@ BUGGY = '"""Sums."""\n\n\ndef add(a: int, b: int) -> int:\n    return a - b\n'
 FIXED = BUGGY.replace("a - b", "a + b")
 TEST = "from calc import add\n\n\ndef test_add() -> None:\n    assert add(2, 3) == 5\n"
 PYTEST = (
-    *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
-    "--rootdir={tree}",
+    *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
     "--junitxml={report}",
 )
 
@@ -42,7 +41,9 @@ def make_task(project: Path, tmp_path: Path) -> MakeTask:
     """Makes the task to mend it; options and budget as given."""
     work = tmp_path / "work"
     work.mkdir()
-    command = Command(PYTEST, "test", report=ReportFormat.JUNIT, env={"PYTHONPATH": "{tree}"})
+    # Without the plugins of this environment pytest starts in a third of the time.
+    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = Command(PYTEST, "test", report=ReportFormat.JUNIT, env=env)
 
     def make(options: Mapping[str, Any] | None = None, *, budget_s: float = 60.0) -> Task:
         return Task(

@@ -109,6 +109,7 @@ async def test_an_agent_that_hangs_is_ended_with_its_whole_tree(
     assert await gone(task.path.parent)
 
 
+@pytest.mark.slow
 async def test_the_budget_ends_an_agent_and_keeps_what_it_did(
     implementer: AcpImplementer, scripted: Scripted, make_task: MakeTask
 ) -> None:

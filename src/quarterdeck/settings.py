@@ -80,6 +80,7 @@ class CodingSection(_Section):
     agent_model: str | None = Field(
         None, description="The model of the built-in coding agent, as PROVIDER/NAME."
     )
+    cloud_allowed: bool = Field(False, description="Whether that model may be one in the cloud.")
     allow_weak_confinement: bool = Field(
         False, description="Run agents and tests where the kernel cannot confine them."
     )

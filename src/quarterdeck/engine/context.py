@@ -23,6 +23,10 @@ class Resources:
     def __init__(self, *values: object) -> None:
         self._by_type: dict[type[Any], object] = {type(value): value for value in values}
 
+    def add(self, *values: object) -> None:
+        """Wire more; a second object of a type takes the place of the first."""
+        self._by_type.update({type(value): value for value in values})
+
     def get(self, kind: type[Resource]) -> Resource:
         """The one object of exactly this type; a missing one is a wiring error."""
         found = self._by_type.get(kind)
@@ -34,7 +38,8 @@ class Resources:
 class StepContext:
     """Everything a handler may touch.
 
-    `attempt` counts from 1 and only failures raise it; `interruptions` counts crashes. `key` is
+    `attempt` counts from 1 and only failures raise it; `interruptions` counts crashes and `round`
+    how often the mission was taken back to before this step. `key` is
     stable over crashes of the same round: use it wherever an effect must happen once. `outputs`
     maps each finished step to its outputs. `work_dir` is this mission's private directory, kept
     between steps and removed when the mission is archived.
@@ -44,6 +49,7 @@ class StepContext:
     step: StepSpec
     attempt: int
     interruptions: int
+    round: int
     key: str
     outputs: Mapping[str, Mapping[str, Json]]
     answers: tuple[Answer, ...]

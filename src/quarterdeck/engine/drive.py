@@ -19,6 +19,7 @@ from quarterdeck.core.ids import SYSTEM
 from quarterdeck.core.plan import StepSpec
 from quarterdeck.core.run import (
     ENDED,
+    SATISFIED,
     Run,
     Status,
     apply,
@@ -212,7 +213,8 @@ class Driver:
 
 
 def _names(run: Run) -> dict[str, Json]:
-    """What a condition may read: the mission, and the outputs of finished steps."""
+    """What a condition may read: the mission, and of each step that is over its outputs and
+    whether it was `skipped`."""
     mission = run.mission
     facts = {
         "auto_implement": mission.auto_implement,
@@ -220,7 +222,12 @@ def _names(run: Run) -> dict[str, Json]:
         "severity": mission.severity.value,
         "constraints": mission.constraints,
     }
-    return {**run.outputs(), "mission": facts}
+    over = {
+        step_id: {**state.outputs, "skipped": state.status is Status.SKIPPED}
+        for step_id, state in run.steps.items()
+        if state.status in SATISFIED
+    }
+    return {**over, "mission": facts}
 
 
 def _outcome(run: Run) -> str | None:

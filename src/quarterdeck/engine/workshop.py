@@ -117,6 +117,7 @@ class Workshop:
             step=spec,
             attempt=state.failures + 1,
             interruptions=state.interruptions,
+            round=state.round,
             key=f"{mission.id}:{spec.id}:{state.round}",
             outputs=run.outputs(),
             answers=state.answers,

@@ -27,6 +27,12 @@ async def status(desk: DeskDep, _who: CallerDep) -> dict[str, Any]:
     return await desk.health()
 
 
+@status_router.get("/models")
+async def models(desk: DeskDep, _who: CallerDep) -> dict[str, Any]:
+    """The running model servers and their models, and why others do not answer."""
+    return await desk.models()
+
+
 def create_app(
     desk: Desk, routers: Iterable[APIRouter], *, report: Callable[[str], None]
 ) -> FastAPI:

@@ -23,7 +23,7 @@ from quarterdeck.storage.bus import Bus
 class Desk:
     """Everything the routes need; `token` is the installation's own until people can sign in.
 
-    `health` measures the parts of the installation now.
+    `health` measures the parts of the installation now, `models` looks for model servers.
     """
 
     engine: Engine
@@ -33,6 +33,7 @@ class Desk:
     workspace: str
     token: str
     health: Callable[[], Awaitable[dict[str, Json]]]
+    models: Callable[[], Awaitable[dict[str, Json]]]
 
 
 @dataclass(frozen=True, slots=True)

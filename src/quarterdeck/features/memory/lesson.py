@@ -12,6 +12,7 @@ from quarterdeck.core.mission import Mission
 PROBLEM_CHARS = 1_000
 APPROACH_CHARS = 1_000
 EVIDENCE_MAX = 20
+BASELINE = "baseline"
 _VALUE_CHARS = 200
 
 Outputs = Mapping[str, Mapping[str, Json]]
@@ -46,11 +47,13 @@ def lesson(
 
 
 def outcome_of(outputs: Outputs) -> str:
-    """`rolled_back`, `promoted`, `proved`, `not_proved` or `unknown`, as the outputs show it."""
+    """`rolled_back`, `promoted`, `rejected`, `proved`, `not_proved` or `unknown`, as shown."""
     if any(output.get("rolled_back") is True for output in outputs.values()):
         return "rolled_back"
     if any(output.get("promoted") is True for output in outputs.values()):
         return "promoted"
+    if any(output.get("approved") is False for output in outputs.values()):
+        return "rejected"
     proof = last_proof(outputs)
     if proof is None or not isinstance(proof[1].get("passed"), bool):
         return "unknown"
@@ -60,14 +63,15 @@ def outcome_of(outputs: Outputs) -> str:
 def upheld_by(outcome: str) -> bool | None:
     """Whether the outcome upholds the mentors' advice: promoted and not rolled back.
 
-    A result that nobody promoted says nothing about the advice.
+    None where nobody has decided: a proved result that nobody promoted says nothing yet.
     """
-    return {"promoted": True, "rolled_back": False, "not_proved": False}.get(outcome)
+    known = {"promoted": True, "rolled_back": False, "rejected": False, "not_proved": False}
+    return known.get(outcome)
 
 
 def last_proof(outputs: Outputs) -> tuple[str, Mapping[str, Json]] | None:
-    """The last step that says whether it passed."""
-    proofs = [(step, output) for step, output in outputs.items() if "passed" in output]
+    """The last step that says whether it passed, other than the baseline before any change."""
+    proofs = [(s, output) for s, output in outputs.items() if "passed" in output and s != BASELINE]
     return proofs[-1] if proofs else None
 
 

@@ -1,0 +1,23 @@
+"""What an installation decides about changing code; a mission can change none of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quarterdeck.llm.port import ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class CodingSettings:
+    """Rounds before a person is asked, the time of one attempt in seconds, and what is allowed.
+
+    `agent_model` is the model of the built-in agent when a mission names none; `cloud_allowed`
+    whether it may be one in the cloud; `allow_weak` is the administrator's consent to run without
+    the kernel's confinement.
+    """
+
+    rounds_max: int = 3
+    implement_budget_s: float = 60.0
+    agent_model: ModelRef | None = None
+    cloud_allowed: bool = False
+    allow_weak: bool = False

@@ -121,7 +121,8 @@ class Confinement:
     is readable too, and both may hold programs. The toolchain is readable unless `toolchain` is
     False. `home` and `tmp` are the command's HOME and TMPDIR; they become writable. Those not
     given are made for the run inside the first writable directory (else in the system's temporary
-    directory) and removed after it. `allow_weak` is the administrator's consent to run without
+    directory) and removed after it. `namespaces` False keeps the command among the machine's
+    processes even where namespaces are to be had. `allow_weak` is the administrator's consent to run without
     Landlock where the kernel has none.
 
     Raises:
@@ -135,6 +136,7 @@ class Confinement:
     home: Path | None = None
     tmp: Path | None = None
     toolchain: bool = True
+    namespaces: bool = True
     allow_weak: bool = False
 
     def __post_init__(self) -> None:

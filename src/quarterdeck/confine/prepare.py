@@ -89,7 +89,7 @@ def spec(
         "argv": list(argv),
         "cwd": str(cwd),
         "env": dict(env),
-        "namespaces": True,
+        "namespaces": confinement.namespaces,
         "shared_memory_bytes": limits.memory_bytes // 2,
         "landlock": _handled(abi) if abi else None,
         "rules": _rules(wanted, abi),

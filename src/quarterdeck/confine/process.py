@@ -10,14 +10,14 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from quarterdeck.confine import prepare
-from quarterdeck.confine.level import probe, require
+from quarterdeck.confine.level import LevelReport, probe, require
 from quarterdeck.confine.policy import Confinement, Level, StoppedBy
 from quarterdeck.confine.result import Ending
 from quarterdeck.confine.spec import Ended, Spec
@@ -26,6 +26,7 @@ from quarterdeck.core.errors import InvalidInput, NotFound, Unavailable
 _LAUNCHER = Path(__file__).parent / "launcher" / "start.py"
 _START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
+T = TypeVar("T")
 LINE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -122,21 +123,22 @@ class ConfinedProcess:
     `stdout` and `stderr` must be read, or the command waits. `pid` is the launcher's.
     """
 
-    def __init__(self, private: Private) -> None:
+    def __init__(self, private: Private, level: Level) -> None:
         self._private = private
         self._began_s = time.monotonic()
         self._reason: StoppedBy | None = None
         self._control: _Control
         self._control_transport: asyncio.Transport
-        self._launcher: asyncio.subprocess.Process
+        self._launcher: asyncio.subprocess.Process | None = None
         self._pipes: list[asyncio.BaseTransport] = []
-        self.level = Level.PROCESS
+        self.level = level
         self.stdin: asyncio.StreamWriter
         self.stdout: asyncio.StreamReader
         self.stderr: asyncio.StreamReader
 
     @property
     def pid(self) -> int:
+        assert self._launcher is not None, "it has been launched"
         return self._launcher.pid
 
     async def wait(self) -> Ending:
@@ -167,15 +169,16 @@ class ConfinedProcess:
 
     async def aclose(self) -> None:
         """End the tree, wait for its end, close the streams, remove what was made for the run."""
-        self.kill()
-        try:
-            await asyncio.wait_for(asyncio.shield(self._control.ended), _END_TIMEOUT_S)
-        except TimeoutError:
-            self._launcher.kill()
-        for pipe in self._pipes:
-            pipe.close()
-        self._control_transport.close()
-        await self._launcher.wait()
+        if self._launcher is not None:
+            self.kill()
+            try:
+                await asyncio.wait_for(asyncio.shield(self._control.ended), _END_TIMEOUT_S)
+            except TimeoutError:
+                self._launcher.kill()
+            for pipe in self._pipes:
+                pipe.close()
+            self._control_transport.close()
+            await self._launcher.wait()
         await asyncio.to_thread(self._private.remove)
 
     async def __aenter__(self) -> Self:
@@ -191,12 +194,13 @@ class ConfinedProcess:
 
     # ------------------------------------------------------------------- start
 
-    async def _launch(self, spec: Spec, line_bytes: int) -> None:
+    async def launch(self, spec: Spec, line_bytes: int) -> None:
+        """Start the launcher and give it its orders; not to be cancelled halfway (`finish`)."""
         ours, theirs = socket.socketpair()
         pipes = [os.pipe(), os.pipe(), os.pipe()]
         (stdin, stdin_w), (stdout_r, stdout), (stderr_r, stderr) = pipes
         try:
-            self._launcher = await asyncio.create_subprocess_exec(
+            launcher = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-I", "-S", str(_LAUNCHER), str(theirs.fileno())),
                 stdin=stdin,
@@ -218,6 +222,7 @@ class ConfinedProcess:
                 os.close(fd)
         loop = asyncio.get_running_loop()
         self._control_transport, self._control = await loop.create_connection(_Control, sock=ours)
+        self._launcher = launcher
         content = marshal.dumps(cast("dict[str, Any]", spec))
         self._control_transport.write(len(content).to_bytes(4, "little") + content)
         self.stdin = await self._writer(stdin_w)
@@ -240,14 +245,14 @@ class ConfinedProcess:
         self._pipes.append(transport)
         return asyncio.StreamWriter(transport, protocol, None, loop)
 
-    async def _begun(self, argv: Sequence[str]) -> None:
+    async def begun(self, argv: Sequence[str]) -> None:
         """Wait until the command runs, confined; raises why it does not."""
         told = await asyncio.wait_for(asyncio.shield(self._control.started), _START_TIMEOUT_S)
         if told is None:
             raise Unavailable("The launcher of confined commands ended at once.", where=argv[0])
         if "failed" in told:
             raise _failure(argv, *told["failed"])
-        if told["namespaces"]:
+        if told["namespaces"] and self.level is Level.PROCESS:
             self.level = Level.NAMESPACE
 
 
@@ -275,8 +280,11 @@ def _os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-async def finish(work: Any) -> None:
-    """Await `work` to its end even if the caller is cancelled meanwhile, then pass that on."""
+async def finish(work: Awaitable[T], undo: Callable[[T], object] | None = None) -> T:
+    """Await `work` to its end even if the caller is cancelled meanwhile, then pass that on.
+
+    `undo` is given the result that a cancelled caller will never see.
+    """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -284,9 +292,12 @@ async def finish(work: Any) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
+    result = task.result()
     if cancelled:
+        if undo:
+            undo(result)
         raise cancelled
+    return result
 
 
 async def start_command(
@@ -307,19 +318,30 @@ async def start_command(
         InvalidInput: when an argument, the directory or a path of the confinement is unusable.
         NotFound: when there is no such program.
     """
-    report = probe()
+    return await start_at(
+        probe(), argv, cwd=cwd, confinement=confinement, env=env, line_bytes_max=line_bytes_max
+    )
+
+
+async def start_at(
+    report: LevelReport,
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    confinement: Confinement,
+    env: Mapping[str, str] | None = None,
+    line_bytes_max: int = LINE_BYTES_MAX,
+) -> ConfinedProcess:
+    """`start_command` on a machine that can do what `report` says, or less than it could."""
     require(report, allow_weak=confinement.allow_weak, inet=confinement.network.inet)
-    private, spec = await asyncio.to_thread(_prepared, argv, cwd, confinement, dict(env or {}))
-    process = ConfinedProcess(private)
-    if report.level is Level.WEAK:
-        process.level = Level.WEAK
+    private, spec = await finish(
+        asyncio.to_thread(_prepared, report, argv, cwd, confinement, dict(env or {})),
+        undo=lambda prepared: prepared[0].remove(),
+    )
+    process = ConfinedProcess(private, Level.PROCESS if report.landlock_abi else Level.WEAK)
     try:
-        await process._launch(spec, line_bytes_max)
-    except BaseException:
-        await asyncio.to_thread(private.remove)
-        raise
-    try:
-        await process._begun(argv)
+        await finish(process.launch(spec, line_bytes_max))
+        await process.begun(argv)
     except BaseException:
         await finish(process.aclose())
         raise
@@ -327,7 +349,11 @@ async def start_command(
 
 
 def _prepared(
-    argv: Sequence[str], cwd: Path, confinement: Confinement, env: Mapping[str, str]
+    report: LevelReport,
+    argv: Sequence[str],
+    cwd: Path,
+    confinement: Confinement,
+    env: Mapping[str, str],
 ) -> tuple[Private, Spec]:
     prepare.check(argv, cwd, env)
     private = _private(confinement)
@@ -338,7 +364,7 @@ def _prepared(
             env=prepare.environment(env, private.home, private.tmp),
             confinement=confinement,
             writable=dict.fromkeys((*confinement.writable, private.home, private.tmp)),
-            report=probe(),
+            report=report,
         )
     except BaseException:
         private.remove()

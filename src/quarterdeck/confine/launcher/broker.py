@@ -191,7 +191,7 @@ class Broker:
 
     def _if_own(self, pid: int) -> str:
         # in a process namespace of its own the command can name nobody else
-        if self._watch.namespaces or (pid > 0 and tree.is_within(pid, self._watch.root)):
+        if self._watch.namespaces or (pid > 0 and tree.is_below(pid, self._watch.root)):
             return _CONTINUE
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quarterdeck.confine.spec import Spec
 
 _FAILED = 126
+_DESCRIPTORS_MAX = 1 << 20
 _SCM_RIGHTS = 1
 
 
@@ -57,7 +58,6 @@ def _init(spec: Spec, channel: _socket.socket, status_fd: int, ids: tuple[int, i
         channel.sendall(b"N")
         command = os.fork()
         if command == 0:
-            os.close(status_fd)
             _become(spec, channel, own=True)
         channel.close()
         for fd in (0, 1, 2):
@@ -97,6 +97,8 @@ def _become(spec: Spec, channel: _socket.socket, *, own: bool) -> None:
     """Confine this process and turn it into the command."""
     stage = "start"
     try:
+        os.closerange(3, channel.fileno())
+        os.closerange(channel.fileno() + 1, _DESCRIPTORS_MAX)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         os.setsid()
         os.umask(0o022)

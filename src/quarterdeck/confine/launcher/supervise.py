@@ -26,6 +26,7 @@ class _NotStarted(Exception):
 
 def main(control_fd: int) -> None:
     """Run one command as told on the control socket, then leave without a word to anybody else."""
+    os.set_inheritable(control_fd, False)
     control = _socket.socket(fileno=control_fd)
     spec: Spec = marshal.loads(_receive(control))  # noqa: S302 - from the server that started us
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)

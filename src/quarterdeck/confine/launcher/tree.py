@@ -10,6 +10,7 @@ from quarterdeck.confine.launcher import kernel
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ROUNDS_MAX = 2000
+_DEPTH_MAX = 4096
 
 
 class Usage:
@@ -79,19 +80,20 @@ def proportional_memory(pids: list[int]) -> int:
     return total
 
 
-def is_within(pid: int, root: int) -> bool:
-    """Whether `pid` (a process or a thread) descends from `root`, by walking up."""
-    for _ in range(4096):
-        if pid == root:
-            return True
+def is_below(pid: int, root: int) -> bool:
+    """Whether `pid` (a process or a thread) descends from `root` and is not `root` itself."""
+    for _ in range(_DEPTH_MAX):
         try:
             status = _read(f"/proc/{pid}/status")
         except OSError:
             return False
-        tgid, parent = (_status_field(status, name) for name in (b"Tgid:", b"PPid:"))
-        pid = root if tgid == root else parent
+        if _status_field(status, b"Tgid:") == root:
+            return False
+        pid = _status_field(status, b"PPid:")
+        if pid == root:
+            return True
         if pid <= 1:
-            return pid == root
+            return False
     return False
 
 
@@ -136,7 +138,7 @@ def _send(pid: int, root: int, signal: int) -> None:
     try:
         ended = select.poll()
         ended.register(handle, select.POLLIN)
-        if not ended.poll(0) and is_within(pid, root):
+        if not ended.poll(0) and is_below(pid, root):
             kernel.pidfd_send_signal(handle, signal)
     except OSError:
         pass

@@ -235,6 +235,7 @@ async def test_nothing_planted_in_a_sandbox_runs(
     assert trap.ran == []
 
 
+@pytest.mark.slow
 def test_the_traps_are_real(repository: Path, tmp_path: Path) -> None:
     """Careless use runs most of what the server never ran, so the tests above test something."""
     fired = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -299,6 +300,18 @@ async def test_a_target_that_vanished_is_an_error_and_a_lock_a_refusal(
         await promote(mirror, proposal, key=key)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_target_of_another_user_is_served(
+    mirrors: Mirrors, repository: Path, sandboxes: Place, key: SigningKey
+) -> None:
+    for path in (repository, *repository.rglob("*")):
+        os.chown(path, 12345, 12345)
+    assert git(repository, "status", check=False) == ""  # git itself refuses here
+    done = await change(await mirrors.open(str(repository)), "m1", sandboxes("m1"), FIX, key)
+    assert (repository / ".git/refs/heads/main").read_text().strip() == done.commit
+    assert (repository / "src/app.py").read_bytes() == FIX["src/app.py"]
+
+
 async def test_names_that_collide_only_after_the_merge_are_refused(
     mirrors: Mirrors, repository: Path, sandboxes: Place, key: SigningKey
 ) -> None:
@@ -309,6 +322,7 @@ async def test_names_that_collide_only_after_the_merge_are_refused(
         await promote(mirror, replace(proposal, expected_target=moved), key=key)
 
 
+@pytest.mark.slow
 async def test_twelve_missions_at_once_lose_nothing(
     mirrors: Mirrors, repository: Path, sandboxes: Place, key: SigningKey
 ) -> None:

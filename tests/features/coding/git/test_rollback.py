@@ -111,6 +111,7 @@ CHANGES = st.dictionaries(NAMES, st.binary(max_size=40) | st.none(), max_size=6)
 FILES = st.dictionaries(NAMES, st.binary(max_size=40), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(files=FILES, changes=CHANGES)
 def test_promote_then_roll_back_gives_the_original_tree(

@@ -28,6 +28,7 @@ def content(
     `at` is both the author's and the committer's time, to the second, in UTC; `author` is
     `NAME <MAIL>`.
     """
+    assert at.tzinfo is not None, "a time without zone would be read as local time"
     when = f"{int(at.timestamp())} +0000"
     headers = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
     headers += [f"author {author} {when}", f"committer {IDENTITY} {when}"]

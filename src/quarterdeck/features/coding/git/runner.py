@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quarterdeck.core.errors import StepFailed, Unavailable
+from quarterdeck.core.errors import NotFound, StepFailed, Unavailable
 from quarterdeck.features.coding.git.configuration import (
     EXACT,
     HARMLESS,
@@ -138,10 +138,10 @@ class Git:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            missing = "git" if error.filename in (None, "git") else str(error.filename)
-            raise Unavailable(
-                f"{missing} was not found.", hint="Install git 2.38 or newer."
-            ) from None
+            if error.filename not in (None, "git"):
+                raise NotFound("The directory is gone.", where=str(error.filename)) from None
+            hint = "Install git 2.38 or newer."
+            raise Unavailable("The program git was not found.", hint=hint) from None
 
 
 def fixed_environment(home: Path) -> dict[str, str]:

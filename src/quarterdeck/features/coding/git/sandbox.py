@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from quarterdeck.core.errors import Conflict, NotFound, Refused
 from quarterdeck.features.coding.git.configuration import EXACT, HARMLESS, TRANSPORT
@@ -202,7 +203,7 @@ async def _give_git(sandbox: Sandbox, tree: Path) -> None:
     await git.run("reset", "--quiet", "--mixed")
 
 
-def _read_record(place: Path) -> dict[str, str] | None:
+def _read_record(place: Path) -> dict[str, Any] | None:
     try:
         return json.loads((place / _RECORD).read_text())
     except FileNotFoundError:
@@ -224,7 +225,7 @@ def _write_record(place: Path, sandbox: Sandbox) -> None:
 
 
 def _from_record(
-    mirror: Mirror, mission_id: str, record: dict[str, str], lock: SharedLock
+    mirror: Mirror, mission_id: str, record: dict[str, Any], lock: SharedLock
 ) -> Sandbox:
     return Sandbox(
         mirror=mirror,
@@ -252,6 +253,7 @@ def _delete(place: Path) -> None:
 def _forget(sandbox: Sandbox) -> None:
     place = sandbox.mirror.mission_path(sandbox.mission_id)
     (place / _RECORD).unlink(missing_ok=True)
+    shutil.rmtree(place / "set-aside", ignore_errors=True)
     _drop_index(sandbox.index)
 
 

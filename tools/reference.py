@@ -8,15 +8,18 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from quarterdeck import features
 from quarterdeck.core import errors, events
 from quarterdeck.engine.recipes import shipped_recipes
 from quarterdeck.feature import Feature
+from quarterdeck.settings import ENVIRONMENT, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -130,6 +133,56 @@ def recipes_page() -> str:
     )
 
 
+def settings_page() -> str:
+    """Every setting with its kind, default and help."""
+    schema = Settings.model_json_schema()
+    variables = {field: name for name, field in ENVIRONMENT.items()}
+    lines = _settings_of(schema, variables)
+    for name, section in schema["$defs"].items():
+        if "properties" in section:
+            lines += ["", f"## {name}", "", section["description"], "", *_settings_of(section, {})]
+    return _page(
+        "Settings",
+        "One installation's settings are in `settings.yaml` in its data directory. An environment "
+        "variable wins over the file, an option of the command line over both. A change needs a "
+        "restart.",
+        lines,
+    )
+
+
+def _settings_of(section: dict[str, Any], variables: dict[str, str]) -> list[str]:
+    lines = ["| setting | kind | default | what it is |", "| --- | --- | --- | --- |"]
+    for name, field in section["properties"].items():
+        default = "" if name in section.get("required", ()) else _value(field.get("default"))
+        variable = f" Variable: `{variables[name]}`." if name in variables else ""
+        text = f"{field.get('description', '')}{variable}"
+        lines.append(f"| `{name}` | {_kind(field)} | {default} | {text} |")
+    return lines
+
+
+def _value(default: object) -> str:
+    if default is None:
+        return "none"
+    if isinstance(default, dict | list):
+        return "see below"
+    return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"
+
+
+def _kind(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_kind(choice) for choice in field["anyOf"] if choice != {"type": "null"})
+    if "$ref" in field:
+        return field["$ref"].rpartition("/")[2]
+    if "enum" in field:
+        return ", ".join(f"`{choice}`" for choice in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {_kind(field.get('items', {}))}"
+    low = field.get("minimum", field.get("exclusiveMinimum"))
+    high = field.get("maximum")
+    bounds = f", {low:g} to {high:g}" if low is not None and high is not None else ""
+    return f"{field.get('type', 'map')}{bounds}"
+
+
 def _page(title: str, introduction: str, lines: list[str]) -> str:
     return "\n".join([f"# {title}", "", NOTE, "", introduction, "", *lines, ""])
 
@@ -138,6 +191,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "events.md": events_page,
     "recipes.md": recipes_page,
+    "settings.md": settings_page,
     "steps.md": steps_page,
 }
 

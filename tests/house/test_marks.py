@@ -9,6 +9,9 @@ from tools.requirements import marks, marks_in, rows
 
 # Files with a test that cannot run everywhere → what is missing where it is left out.
 SKIPPED = {
+    "tests/confine/test_attacks.py": "root, or a Python that an ordinary user can start",
+    "tests/confine/test_limits.py": "namespaces, without which shared memory is the machine's own",
+    "tests/confine/test_toolchain.py": "the toolchain in question",
     "tests/features/coding/git/test_promote.py": "OpenSSH's ssh-keygen, as a second opinion; root",
     "tests/features/coding/git/test_signing.py": "OpenSSH's ssh-keygen, as a second opinion",
 }

@@ -17,10 +17,10 @@ class Edit:
     start: int
     end: int
     text: str
-    family: str
     rule: str
     prior: float
     removal: bool = False
+    family: str = ""
 
     def __post_init__(self) -> None:
         assert 0 <= self.start <= self.end, "an edit's span lies in its file"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from quarterdeck.core.errors import StepFailed, TooLarge
+from quarterdeck.confine import ConfinedProcess, Confinement, start_command
+from quarterdeck.core.errors import InvalidInput, TooLarge, Unavailable
 from quarterdeck.core.events import Json
 
 PLUGIN = "quarterdeck_forkserver"
 _LINE_BYTES_MAX = 16 << 20
 _ERROR_BYTES_MAX = 64 << 10
-_STOP_S = 2.0
 
 
 def install_plugin(scratch: Path) -> Path:
@@ -30,47 +28,35 @@ def install_plugin(scratch: Path) -> Path:
 
 
 class ForkServer:
-    """One running fork server; one request at a time."""
+    """One running fork server, confined; one request at a time. Use `stop` when done."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: ConfinedProcess) -> None:
         self._process = process
         self._buffer = b""
-        self._errors = bytearray()
-        self._reading = asyncio.ensure_future(self._read_errors())
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> ForkServer:
-        """Start the server; it answers once collection is over (see `receive`)."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        return cls(process)
+    async def start(
+        cls, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], confinement: Confinement
+    ) -> ForkServer:
+        """Start the server; it speaks first, once collection is over (see `receive`).
 
-    async def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        while chunk := await self._process.stderr.read(1 << 14):
-            self._errors.extend(chunk)
-            del self._errors[:-_ERROR_BYTES_MAX]
+        Raises what `start_command` raises.
+        """
+        return cls(await start_command(argv, cwd=cwd, env=env, confinement=confinement))
 
-    @property
-    def errors(self) -> str:
-        """The last of what the target wrote to its error stream."""
-        return self._errors.decode(errors="replace")
+    async def _last_words(self) -> str:
+        """The end of what the target wrote to its error stream, which is over."""
+        said = await self._process.stderr.read(_ERROR_BYTES_MAX)
+        return said.decode(errors="replace")[-600:].strip()
 
     async def receive(self) -> dict[str, Json]:
-        """The next message. Raises StepFailed when the server is gone, TooLarge for a huge line."""
-        assert self._process.stdout is not None
+        """The next message. Raises Unavailable when the server is gone, TooLarge for a huge line."""
         while b"\n" not in self._buffer:
             chunk = await self._process.stdout.read(1 << 16)
             if not chunk:
-                raise StepFailed(
-                    f"The test process ended: {self.errors[-600:].strip() or 'without a word'}"
+                words = await self._last_words() or "it said nothing"
+                raise Unavailable(
+                    f"The project's tests cannot be collected: {words}", where="test command"
                 )
             self._buffer += chunk
             if len(self._buffer) > _LINE_BYTES_MAX:
@@ -78,12 +64,11 @@ class ForkServer:
         line, self._buffer = self._buffer.split(b"\n", 1)
         message = json.loads(line)
         if not isinstance(message, dict):
-            raise StepFailed("The test process sent something that is not a message.")
+            raise InvalidInput("The test process sent something that is no message.")
         return message
 
     async def stream(self, request: Mapping[str, Json]) -> AsyncIterator[dict[str, Json]]:
         """Send a request and yield all messages up to and including its `end`."""
-        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         await self._process.stdin.drain()
         while True:
@@ -101,11 +86,4 @@ class ForkServer:
 
     async def stop(self) -> None:
         """End the server and everything it started."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _STOP_S)
-        self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reading
+        await self._process.aclose()

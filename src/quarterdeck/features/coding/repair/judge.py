@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from quarterdeck.features.coding.repair.edit import Edit
+from quarterdeck.features.coding.repair.evidence import Behaviour
 from quarterdeck.features.coding.repair.forkserver_client import ForkServer
 from quarterdeck.features.coding.repair.source import Source
 from quarterdeck.features.coding.repair.spectrum import Spectrum
 from quarterdeck.features.coding.repair.target import Target
 
-_TIMEOUT_S = 0.7
-_IMPORT_TIMEOUT_S = 6.0
+_CPU_S = 0.5
+_IMPORT_CPU_S = 5.0
 _SLOWER = 4.0
+_WALL_FACTOR = 4.0
+_WALL_S = 2.0
+_PATIENCE = 3.0
+_TESTS_WATCHED = 80
+_SAMPLES = 30
+_VERSION_S = 2.0
+_BEHAVE_S = 8.0
 _HANG_EVENTS = 100_000
 _HANG_FACTOR = 20
 
@@ -55,7 +63,6 @@ class Judge:
         self._import: ForkServer | None = None
         self._spectrum = spectrum
         self._sources = sources
-        self._tests_s = sum(test.seconds for test in spectrum.tests)
         order = sorted(spectrum.failing, key=lambda index: spectrum.tests[index].seconds)
         self._failing = [i for i in order if not spectrum.tests[i].hung] + [
             i for i in order if spectrum.tests[i].hung
@@ -74,10 +81,12 @@ class Judge:
     ) -> Verdict:
         """Try an edit on `text`, which differs from the file only inside the same definition."""
         source = self._sources[edit.path]
-        lines = [(edit.path, line) for line in self._lines_of(edit, source, text)]
-        others = self._spectrum.covering(lines)
-        segment = source.segment_at(lines[0][1])
         patched = edit.apply(text)
+        first = _first_difference(source, patched)
+        last = max(first, source.line_of(max(edit.start, edit.end - 1)))
+        whole = range(first, (last if text is source.text else first) + 1)
+        others = self._spectrum.covering([(edit.path, line) for line in whole])
+        segment = source.segment_at(first)
         if segment is None or self._spectrum.uncollected:
             return await self._judge_import(edit, patched, patience)
         request = {
@@ -87,9 +96,9 @@ class Judge:
             "text": segment_text(source, segment, patched),
             "failing": self._failing,
             "others": others,
-            "events_max": self._events_max(source, lines[0][1]) if patience == 1.0 else None,
+            "events_max": self._events_max(source, first) if patience == 1.0 else None,
             "again": again,
-            "timeout_s": self._timeout_s(others) * patience,
+            **self._time(others, patience),
         }
         answer = await self._swap.ask(request)
         if answer.get("verdict") == "broke":
@@ -99,18 +108,15 @@ class Judge:
             return await self._judge_import(edit, patched, patience)
         return _verdict(answer)
 
-    @staticmethod
-    def _lines_of(edit: Edit, source: Source, text: str) -> range:
-        if text is source.text:
-            last = max(edit.start, edit.end - 1)
-            return range(source.line_of(edit.start), source.line_of(last) + 1)
-        line = text.count("\n", 0, edit.start) + 1
-        return range(line, line + 1 + text.count("\n", edit.start, edit.end))
-
-    def _timeout_s(self, others: list[int]) -> float:
+    def _time(
+        self, others: Sequence[int], patience: float = 1.0, start_s: float = _CPU_S
+    ) -> dict[str, float]:
+        """CPU seconds for the failing tests and `others`; wall time only stops what sleeps."""
         tests = self._spectrum.tests
-        failing_s = sum(tests[i].seconds for i in self._failing if not tests[i].hung)
-        return _TIMEOUT_S + _SLOWER * (failing_s + sum(tests[i].seconds for i in others))
+        usual_s = sum(tests[i].seconds for i in self._failing if not tests[i].hung)
+        usual_s += sum(tests[i].seconds for i in others)
+        cpu_s = (start_s + _SLOWER * usual_s) * patience
+        return {"cpu_s": cpu_s, "timeout_s": _WALL_S + _WALL_FACTOR * cpu_s}
 
     def _events_max(self, source: Source, line: int) -> int | None:
         """A bound on line events where the code around could loop for ever."""
@@ -137,10 +143,10 @@ class Judge:
             "file": edit.path,
             "text": patched,
             "failing_ids": failing,
-            "other_ids": [],
+            "other_ids": list[str](),
             "must_collect": must_collect,
             "files": files,
-            "timeout_s": (_IMPORT_TIMEOUT_S + self._timeout_s([])) * patience,
+            **self._time([], patience, _IMPORT_CPU_S),
         }
         verdict = replace(_verdict(await self._import.ask(request)), imported=True)
         if verdict.kind is not Kind.PLAUSIBLE or not others:
@@ -150,14 +156,81 @@ class Judge:
         request |= {
             "other_ids": ids,
             "files": sorted({name.split("::")[0] for name in ids} | set(files)),
-            "timeout_s": _IMPORT_TIMEOUT_S + _SLOWER * self._tests_s,
+            **self._time(list(range(len(tests))), patience, _IMPORT_CPU_S),
         }
         return replace(_verdict(await self._import.ask(request)), imported=True)
+
+    def covering(self, edit: Edit) -> list[int]:
+        """The passing tests that run the edited lines."""
+        source = self._sources[edit.path]
+        last = source.line_of(max(edit.start, edit.end - 1))
+        lines = range(source.line_of(edit.start), last + 1)
+        return self._spectrum.covering([(edit.path, line) for line in lines])
+
+    async def confirm(self, edit: Edit) -> Verdict:
+        """Judge an edit by all tests in a process that imports the patched file."""
+        patched = edit.apply(self._sources[edit.path].text)
+        return await self._judge_import(edit, patched, _PATIENCE)
+
+    async def behave(
+        self,
+        versions: Sequence[tuple[str, str]],
+        functions: Sequence[tuple[str, str, int]],
+        seed: int,
+    ) -> Behaviour:
+        """What patched texts (path, text) do on the arguments that tests pass to the functions."""
+        patches = []
+        for path, text in versions:
+            source = self._sources[path]
+            segment = source.segment_at(_first_difference(source, text))
+            if segment is None or self._spectrum.uncollected:
+                return Behaviour()
+            content = segment_text(source, segment, text)
+            patches.append({"file": path, "segment": list(segment), "text": content})
+        lines = [(path, line) for path, _, first in functions for line in self._body(path, first)]
+        tests = sorted({*self._failing, *self._spectrum.covering(lines)})[:_TESTS_WATCHED]
+        request = {
+            "op": "behave",
+            "functions": [list(function) for function in functions],
+            "patches": patches,
+            "tests": [i for i in tests if not self._spectrum.tests[i].hung],
+            "samples": _SAMPLES,
+            "seed": seed,
+            "version_s": _VERSION_S,
+            "timeout_s": _BEHAVE_S,
+        }
+        inputs: list[tuple[str, str]] = []
+        recorded = 0
+        outputs: list[tuple[str, ...] | None] = []
+        async for message in self._swap.stream(request):
+            if message["event"] == "inputs":
+                inputs = [(function, arguments) for function, arguments in message["inputs"]]
+                recorded = message["recorded"]
+            elif message["event"] == "outputs":
+                told = message["outputs"]
+                outputs.append(None if told is None else tuple(told))
+        if len(outputs) != len(versions) + 1:
+            return Behaviour()
+        return Behaviour(tuple(inputs), recorded, tuple(outputs))
+
+    def _body(self, path: str, first: int) -> range:
+        source = self._sources[path]
+        statement = source.statement_at(first)
+        end = statement.end_lineno if statement is not None else None
+        return range(first + 1, (end or first) + 1)
 
     async def stop(self) -> None:
         await self._swap.stop()
         if self._import is not None:
             await self._import.stop()
+
+
+def _first_difference(source: Source, text: str) -> int:
+    """The line (from 1) on which a text begins to differ from the source."""
+    for index, (one, other) in enumerate(zip(source.text, text, strict=False)):
+        if one != other:
+            return source.line_of(index)
+    return source.line_of(min(len(source.text), len(text)) - 1)
 
 
 def segment_text(source: Source, segment: tuple[int, int], patched: str) -> str:

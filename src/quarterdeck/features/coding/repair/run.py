@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from statistics import median
 
-from quarterdeck.core.errors import InvalidInput, TooLarge
+from quarterdeck.core.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from quarterdeck.core.events import Json
 from quarterdeck.features.coding.implementers.port import Finished, Status, Task
 from quarterdeck.features.coding.repair import schedule, suspects
 from quarterdeck.features.coding.repair.board import Board
+from quarterdeck.features.coding.repair.edit import Edit
+from quarterdeck.features.coding.repair.gate import Gate
 from quarterdeck.features.coding.repair.handover import handover
 from quarterdeck.features.coding.repair.judge import Judge
 from quarterdeck.features.coding.repair.project import editable_files, pytest_command
@@ -22,8 +26,11 @@ from quarterdeck.features.coding.repair.suspects import Suspect
 from quarterdeck.features.coding.repair.target import Target, make_target
 from quarterdeck.features.coding.repair.templates import FAMILIES
 from quarterdeck.features.coding.repair.templates.site import Site
+from quarterdeck.features.coding.repair.wanted import Constant, mentioned
 from quarterdeck.features.coding.repair.writing import write_atomically
 
+_IMPORT_SHARE = 0.5
+"""Candidates that need a new import cost ten times as much, so that they wait."""
 SEARCH_SHARE = 0.85
 """The share of the budget after which the search ends; the rest is for the evidence."""
 
@@ -50,7 +57,7 @@ class Repair:
                     for number in range(self._workers)
                 ]
                 return await self._repair(stack, targets)
-        except (InvalidInput, TooLarge) as error:
+        except (InvalidInput, NotFound, TooLarge, Unavailable) as error:
             return Finished(Status.UNCHANGED, str(error))
 
     async def _repair(self, stack: AsyncExitStack, targets: Sequence[Target]) -> Finished:
@@ -71,11 +78,12 @@ class Repair:
             judges.append(Judge(target, other, spectrum, sources))
             stack.push_async_callback(judges[-1].stop)
             await collect(other)
-        lanes = list(_lanes(ranked, sources, spectrum))
+        wanted = await asyncio.to_thread(mentioned, targets[0].root, spectrum)
+        lanes = list(_lanes(ranked, sources, spectrum, wanted))
         candidates = schedule.merge(lanes, task.seed)
         search = Search(candidates, board, until_s=task.budget_s * SEARCH_SHARE)
         await search.run(judges)
-        return await self._conclude(search, spectrum, ranked, sources)
+        return await self._conclude(judges[0], search, spectrum, ranked, sources)
 
     def _sources(self, root: Path, spectrum: Spectrum) -> dict[str, Source]:
         """The files that failing tests ran (or tracebacks name) and that may be edited."""
@@ -96,6 +104,7 @@ class Repair:
 
     async def _conclude(
         self,
+        judge: Judge,
         search: Search,
         spectrum: Spectrum,
         ranked: Sequence[Suspect],
@@ -108,11 +117,36 @@ class Repair:
                 f"stopped because {search.stopped_by}."
             )
             return Finished(Status.UNCHANGED, summary, handover=handed)
-        best = search.plausible[0]
-        edit = best.candidate.edit
+        judged = await Gate(judge, sources, self._board, self._task.seed).weigh(search.plausible)
+        if judged is None:
+            handed = handover(spectrum, ranked, sources, search.plausible[0])
+            summary = "A patch passed the tests in place but not in a fresh process."
+            return Finished(Status.UNCHANGED, summary, handover=handed)
+        edit = judged.chosen.candidate.edit
         patched = edit.apply(sources[edit.path].text)
         await asyncio.to_thread(write_atomically, self._task.path / edit.path, patched)
-        return Finished(Status.CHANGED, f"{edit.path}: {edit.family}, {edit.rule}.")
+        evidence = judged.evidence | {"search": self._figures(search)}
+        return Finished(Status.CHANGED, _summary(edit, sources, evidence), evidence=evidence)
+
+    def _figures(self, search: Search) -> dict[str, Json]:
+        cpu_ms = self._board.cpu_ms
+        return {
+            "candidates_tried": self._board.tried,
+            "plausible": len(search.plausible),
+            "stopped_by": search.stopped_by,
+            "search_s": round(search.elapsed_s, 2),
+            "first_patch_s": round(search.plausible[0].at_s, 2) if search.plausible else None,
+            "cpu_ms_per_candidate_p50": round(median(cpu_ms), 2) if cpu_ms else None,
+        }
+
+
+def _summary(edit: Edit, sources: Mapping[str, Source], evidence: Mapping[str, Json]) -> str:
+    line = sources[edit.path].line_of(edit.start)
+    asked = " One question decides between rivals." if evidence["question"] else ""
+    return (
+        f"Changed {edit.path} line {line} ({edit.family}: {edit.rule}); "
+        f"evidence {evidence['class']}.{asked}"
+    )
 
 
 def _nothing_fails(spectrum: Spectrum) -> str:
@@ -129,7 +163,10 @@ def read_source(name: str, path: Path) -> Source | None:
 
 
 def _lanes(
-    ranked: Sequence[Suspect], sources: Mapping[str, Source], spectrum: Spectrum
+    ranked: Sequence[Suspect],
+    sources: Mapping[str, Source],
+    spectrum: Spectrum,
+    wanted: Sequence[Constant],
 ) -> Iterator[Lane]:
     faults = [f for i in spectrum.failing if (f := spectrum.tests[i].fault) is not None]
     faults += spectrum.uncollected.values()
@@ -138,6 +175,6 @@ def _lanes(
         statement = source.statement_at(suspect.line)
         if statement is None:
             continue
-        site = Site(source, statement, tuple(faults))
+        site = Site(source, statement, tuple(faults), wanted)
         for family in FAMILIES:
             yield Lane(suspect.score, family.prior_max, lambda f=family, s=site: f.propose(s))

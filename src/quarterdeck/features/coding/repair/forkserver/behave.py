@@ -15,7 +15,7 @@ from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .channel import Writer, fork_piped
-from .swap import Functions, Patch
+from .swap import Functions, NotSwappable, Patch
 
 if TYPE_CHECKING:
     Arguments = tuple[Any, ...]
@@ -48,14 +48,25 @@ def compare(
     inputs = list(_with_variants(calls, random.Random(request["seed"])))  # noqa: S311 - not a secret
     shown = [(function.__qualname__, _show(args)) for function, args in inputs]
     writer.send({"event": "inputs", "inputs": shown, "recorded": len(calls)})
-    versions: list[Patch | None] = [None]
-    for patch in request["patches"]:
-        first, last = patch["segment"]
-        path = server.absolute(patch["file"])
-        versions.append(functions.compile(path, first, last, patch["text"], again=True))
-    for index, version in enumerate(versions):
-        lines = fork_piped(lambda out, v=version: _answer(out, v, inputs), request["version_s"])
-        writer.send({"event": "outputs", "version": index - 1, "outputs": lines})
+    answers = fork_piped(lambda out: _answer(out, None, inputs), request["version_s"])
+    writer.send({"event": "outputs", "outputs": answers})
+    for wanted in request["patches"]:
+        patch = _compiled(server, functions, wanted)
+        if patch is None:
+            writer.send({"event": "outputs", "outputs": None})
+            continue
+        answers = fork_piped(lambda out, p=patch: _answer(out, p, inputs), request["version_s"])
+        writer.send({"event": "outputs", "outputs": answers})
+
+
+def _compiled(server: Any, functions: Functions, wanted: dict[str, Any]) -> Patch | None:
+    """The patch; None when it acts at import, where watching calls does not show it."""
+    first, last = wanted["segment"]
+    try:
+        path = server.absolute(wanted["file"])
+        return functions.compile(path, first, last, wanted["text"], again=True)
+    except (NotSwappable, SyntaxError, ValueError):
+        return None
 
 
 def _record(

@@ -57,6 +57,12 @@ class Channel:
     def send_line(self, line: bytes) -> None:
         _write_all(self._output, line + b"\n")
 
+    def silence(self) -> None:
+        """From now on nobody reads the error stream; before, it explains a failed start."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+
     def close(self) -> None:
         os.close(self._input)
         os.close(self._output)
@@ -87,7 +93,12 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def limit_self(cpu_s: float) -> None:
-    """Bound this process: memory, file size, CPU seconds, no core file; die with the parent."""
+    """Bound this process: memory, file size, CPU seconds, no core file; die with the parent.
+
+    CPU time is bounded rather than wall time, so that a busy machine does not look like a hang.
+    """
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     cpu = math.ceil(cpu_s) + 1
@@ -149,10 +160,11 @@ class Child:
         start = time.monotonic()
         timed_out = not self._forward_lines(forward, start + timeout_s, stall_s)
         status, cpu_ms = self._reap()
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         return {
             "event": "end",
-            "timed_out": timed_out,
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "timed_out": timed_out or ended_by in (signal.SIGPROF, signal.SIGXCPU),
+            "signal": ended_by,
             "cpu_ms": round(cpu_ms, 2),
             "ms": round((time.monotonic() - start) * 1000, 2),
         }

@@ -83,11 +83,10 @@ class Server:
         """Whether the test that ran last was skipped (or failed as expected)."""
         return self._skipped
 
-    def relay(
-        self, work: Callable[[Writer], None], request: Message, cpu_s: float | None = None
-    ) -> Message:
+    def relay(self, work: Callable[[Writer], None], request: Message) -> Message:
+        """Run `work` in a fork, bounded by the request's `timeout_s`, `stall_s` and `cpu_s`."""
         timeout_s = float(request["timeout_s"])
-        child = fork(work, self._channel, timeout_s if cpu_s is None else cpu_s)
+        child = fork(work, self._channel, float(request.get("cpu_s") or timeout_s))
         stall_s = float(request.get("stall_s") or timeout_s)
         return child.relay(self._channel.send_line, timeout_s, stall_s)
 
@@ -134,6 +133,7 @@ class SwapServer(Server):
         self._functions = Functions(self._root)
         self._functions.index()
         self._announce()
+        self._channel.silence()
         gc.collect()
         gc.freeze()
         operations = {
@@ -335,6 +335,7 @@ class ImportServer(Server):
         gc.collect()
         gc.freeze()
         self._channel.send({"event": "ready", "files": []})
+        self._channel.silence()
         while True:
             request = self._channel.receive()
             if request is None or request["op"] == "stop":
@@ -344,7 +345,7 @@ class ImportServer(Server):
                 original = file.read()
             _overwrite(path, request["text"])
             timeout_s = float(request["timeout_s"])
-            forked = fork_here(self._channel, timeout_s)
+            forked = fork_here(self._channel, float(request.get("cpu_s") or timeout_s))
             if isinstance(forked, Writer):
                 # The child: go on into pytest, which now imports the patched project.
                 self._request, self._writer = request, forked

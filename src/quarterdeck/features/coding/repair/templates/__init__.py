@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quarterdeck.features.coding.repair.edit import Edit
-from quarterdeck.features.coding.repair.templates import comparison
+from quarterdeck.features.coding.repair.templates import (
+    arguments,
+    arithmetic,
+    attributes,
+    blocks,
+    booleans,
+    comparison,
+    constants,
+    donors,
+    guards,
+    handlers,
+    loops,
+    names,
+    offset,
+    regexes,
+    removals,
+    returns,
+    slices,
+    swaps,
+    synonyms,
+    wraps,
+)
 from quarterdeck.features.coding.repair.templates.site import Site
 
 
@@ -16,9 +37,19 @@ class Family:
 
     name: str
     prior_max: float
-    propose: Callable[[Site], Iterator[Edit]]
+    edits: Callable[[Site], Iterator[Edit]]
+
+    def propose(self, site: Site) -> Iterator[Edit]:
+        """The family's edits at a place, tagged with its name."""
+        for edit in self.edits(site):
+            yield replace(edit, family=self.name)
 
 
 FAMILIES: tuple[Family, ...] = tuple(
-    Family(module.FAMILY, module.PRIOR_MAX, module.propose) for module in (comparison,)
-)
+    Family(module.__name__.rpartition(".")[2], module.PRIOR_MAX, module.propose)
+    for module in (
+        comparison, offset, names, donors, slices, constants, swaps, arithmetic, wraps, synonyms,
+        guards, returns, booleans, blocks, loops, attributes, arguments, handlers, regexes,
+        removals,
+    )
+)  # fmt: skip

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from quarterdeck.features.coding.repair.edit import Edit
 from quarterdeck.features.coding.repair.templates.site import Site, operator_span
 
-FAMILY = "comparison"
 PRIOR_MAX = 1.0
 SYMBOLS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
@@ -39,5 +38,5 @@ def propose(site: Site) -> Iterator[Edit]:
             for rival, prior in _RIVALS[symbol] if span else ():
                 assert span is not None
                 rule = f"{symbol} to {rival}"
-                found.append(site.splice(*span, rival, family=FAMILY, rule=rule, prior=prior))
+                found.append(site.splice(*span, rival, rule=rule, prior=prior))
     yield from sorted(found, key=lambda edit: -edit.prior)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from quarterdeck.features.coding.repair.edit import Edit
 from quarterdeck.features.coding.repair.source import FunctionNode, Source
 from quarterdeck.features.coding.repair.spectrum import Fault
+from quarterdeck.features.coding.repair.wanted import Constant
 
 _Expression = TypeVar("_Expression", bound=ast.expr)
 BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_"))
@@ -33,7 +34,7 @@ class Site:
     source: Source
     statement: ast.stmt
     faults: Sequence[Fault] = ()
-    wanted: Sequence[str] = ()
+    wanted: Sequence[Constant] = ()
 
     @cached_property
     def function(self) -> FunctionNode | None:
@@ -85,19 +86,19 @@ class Site:
         node: ast.expr | ast.stmt | ast.keyword | ast.arg,
         text: str,
         *,
-        family: str,
         rule: str,
         prior: float,
         removal: bool = False,
     ) -> Edit:
+        """Put `text` in the node's place."""
         start, end = self.source.span(node)
-        return Edit(self.source.path, start, end, text, family, rule, prior, removal)
+        return self.splice(start, end, text, rule=rule, prior=prior, removal=removal)
 
     def splice(
-        self, start: int, end: int, text: str, *, family: str, rule: str, prior: float,
-        removal: bool = False,
-    ) -> Edit:  # fmt: skip
-        return Edit(self.source.path, start, end, text, family, rule, prior, removal)
+        self, start: int, end: int, text: str, *, rule: str, prior: float, removal: bool = False
+    ) -> Edit:
+        """Put `text` in the place of a span; an empty span inserts."""
+        return Edit(self.source.path, start, end, text, rule, prior, removal)
 
     def operand(self, node: ast.expr) -> str:
         """The node's text, in parentheses where it would bind too weakly beside an operator."""
@@ -174,17 +175,20 @@ class Site:
         """Whether the statement begins its line, so that lines can be put before it."""
         start, _ = self.source.span(self.statement)
         begin = self.source.line_start(self.statement.lineno)
-        return not self.source.text[begin:start].strip()
+        return not self.source.text[begin:start].strip() and not self.is_elif
+
+    @property
+    def is_elif(self) -> bool:
+        """Whether the statement is the `elif` of another one."""
+        return isinstance(self.statement, ast.If) and self.text.startswith("elif")
 
     def insert_before(
-        self, lines: Sequence[str], *, family: str, rule: str, prior: float, removal: bool = False
+        self, lines: Sequence[str], *, rule: str, prior: float, removal: bool = False
     ) -> Edit:
         """Put whole lines before the statement, at its indentation."""
         begin = self.source.line_start(self.statement.lineno)
         text = "".join(f"{self.indent}{line}\n" for line in lines)
-        return self.splice(
-            begin, begin, text, family=family, rule=rule, prior=prior, removal=removal
-        )
+        return self.splice(begin, begin, text, rule=rule, prior=prior, removal=removal)
 
 
 def _parameters(function: FunctionNode) -> list[ast.arg]:

@@ -22,7 +22,8 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 def plain(text: str, *, limit: int = MESSAGE_MAX) -> str:
     """`text` without control characters and terminal codes, at most `limit` characters."""
-    shown = _CONTROL.sub("", text).strip()
+    # Cut first: what comes from outside may be megabytes long.
+    shown = _CONTROL.sub("", text[: 8 * limit]).strip()
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 

@@ -170,6 +170,45 @@ async def test_after_a_denial_the_agent_may_do_it_properly(
     assert (task.path / "calc.py").read_text() == FIXED
 
 
+async def test_a_command_that_cannot_be_started_ends_with_127(
+    implementer: AcpImplementer, scripted: Scripted, make_task: MakeTask
+) -> None:
+    task = make_task(scripted("fix", command=["/no/such/program"], idle_timeout_s=20))
+    *progress, last = await events_of(implementer.run(task))
+    assert last.status is Status.CHANGED
+    assert Progressed("The command ended with 127.") in progress
+
+
+async def test_an_agent_may_be_silent_while_its_command_runs(
+    implementer: AcpImplementer, scripted: Scripted, make_task: MakeTask
+) -> None:
+    task = make_task(scripted("fix", command=["/bin/sleep", "1.5"], idle_timeout_s=0.5))
+    assert (await end_of(implementer.run(task))).status is Status.CHANGED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"jsonrpc":"2.0","id":0,"result":null}',
+        '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":[]}}',
+        '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":2}}',
+        '{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"Authentication required"}}',
+        '{"jsonrpc":"2.0","id":0,"error":7}',
+        '{"jsonrpc":"2.0","id":{},"result":{}}',
+        '{"jsonrpc":"2.0","method":7,"id":1}',
+        '{"jsonrpc":"2.0","method":"fs/write_text_file","id":1,"params":{"path":7}}',
+    ],
+)
+async def test_an_answer_that_does_not_fit_is_a_failed_end(
+    implementer: AcpImplementer, make_task: MakeTask, answer: str
+) -> None:
+    program = f"read line; echo '{answer}'; sleep 60"
+    options = {"argv": ["/bin/sh", "-c", program], "start_timeout_s": 1}
+    last = await end_of(implementer.run(make_task(options)))
+    assert last.status is Status.FAILED
+    assert last.summary
+
+
 async def test_commands_can_be_forbidden(
     implementer: AcpImplementer, scripted: Scripted, make_task: MakeTask
 ) -> None:

@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import wraps
-from signal import Signals
 from typing import Any, ParamSpec, TypeVar
 
 from acp import Agent, Client, RequestError, schema
 
-from quarterdeck.confine import CommandResult
 from quarterdeck.core.errors import NotFound, QuarterdeckError
 from quarterdeck.features.coding.implementers.acp.permission import Asked, decide
 from quarterdeck.features.coding.implementers.acp.terminals import Terminals
@@ -167,10 +165,8 @@ class SandboxClient(Client):
         self, session_id: str, terminal_id: str, **_: Any
     ) -> schema.TerminalOutputResponse:
         terminal = self._terminals.get(terminal_id)
-        status = None
-        if terminal.result is not None:
-            code, signal = _exit(terminal.result)
-            status = schema.TerminalExitStatus(exit_code=code, signal=signal)
+        ended = terminal.exit
+        status = ended and schema.TerminalExitStatus(exit_code=ended.code, signal=ended.signal)
         return schema.TerminalOutputResponse(
             output=terminal.output, truncated=terminal.truncated, exit_status=status
         )
@@ -179,8 +175,8 @@ class SandboxClient(Client):
     async def wait_for_terminal_exit(
         self, session_id: str, terminal_id: str, **_: Any
     ) -> schema.WaitForTerminalExitResponse:
-        code, signal = _exit(await self._terminals.wait(terminal_id))
-        return schema.WaitForTerminalExitResponse(exit_code=code, signal=signal)
+        ended = await self._terminals.wait(terminal_id)
+        return schema.WaitForTerminalExitResponse(exit_code=ended.code, signal=ended.signal)
 
     @_answered
     async def kill_terminal(
@@ -236,10 +232,3 @@ def _response(option: str | None) -> schema.RequestPermissionResponse:
         return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome="cancelled"))
     chosen = schema.AllowedOutcome(outcome="selected", option_id=option)
     return schema.RequestPermissionResponse(outcome=chosen)
-
-
-def _exit(result: CommandResult | None) -> tuple[int | None, str | None]:
-    """Exit code and signal as the protocol wants them; a killed command shows SIGKILL."""
-    if result is None or result.timed_out:
-        return None, "SIGKILL"
-    return result.exit_code, None if result.signal is None else Signals(result.signal).name

@@ -10,6 +10,7 @@ from typing import Any
 import acp
 from acp import schema
 from acp.client.connection import ClientSideConnection
+from pydantic import ValidationError
 
 from quarterdeck import __version__
 from quarterdeck.confine import ConfinedProcess, start_command
@@ -38,6 +39,8 @@ STOPS = {
     "refusal": "The agent refused to go on.",
     "cancelled": "The agent says that it was cancelled.",
 }
+BROKEN = (ConnectionError, acp.RequestError, ValidationError, QuarterdeckError)
+"""How a conversation breaks off; anything else is a defect of ours."""
 GAVE_UP = frozenset({"refusal", "cancelled"})
 
 
@@ -120,7 +123,7 @@ class Attempt:
             connection = acp.connect_to_agent(self._client, transport)
             try:
                 await self._converse(connection, transport)
-            except (ConnectionError, acp.RequestError, QuarterdeckError) as error:
+            except BROKEN as error:
                 return await self._explained(error, transport, process)
             finally:
                 await self._shut_down(connection, process)
@@ -182,10 +185,12 @@ class Attempt:
         waiting = asyncio.ensure_future(waited)
         try:
             while not waiting.done():
+                if self._terminals.busy:
+                    transport.heard_s = self._clock.monotonic_s()
                 silent_s = self._clock.monotonic_s() - transport.heard_s
-                if silent_s >= limit_s and not self._terminals.busy:
+                if silent_s >= limit_s:
                     raise StepFailed(f"The agent said nothing for {limit_s:g} s.")
-                await asyncio.wait({waiting}, timeout=max(limit_s - silent_s, 0.05))
+                await asyncio.wait({waiting}, timeout=limit_s - silent_s)
             return waiting.result()
         finally:
             if not waiting.done():
@@ -213,6 +218,8 @@ class Attempt:
             return str(transport.fault)
         if isinstance(error, acp.RequestError):
             return plain(f"The agent answered with an error: {error} {error.data or ''}")
+        if isinstance(error, ValidationError):
+            return "The agent gave an answer that does not fit the protocol."
         if not isinstance(error, ConnectionError):
             return str(error)
         try:

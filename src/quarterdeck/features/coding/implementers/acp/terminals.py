@@ -5,13 +5,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 from quarterdeck.confine import CommandResult, Confinement, run_command
-from quarterdeck.core.errors import Conflict, NotFound
+from quarterdeck.core.errors import Conflict, NotFound, QuarterdeckError
 
 TERMINALS_MAX = 16
 OUTPUT_MAX_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command ended, as the protocol says it: a code, or the name of a signal."""
+
+    code: int | None
+    signal: str | None
+
+
+KILLED = Exit(None, "SIGKILL")
+NOT_FOUND = 127
+"""What shells answer for a command that cannot be started."""
 
 
 class Terminal:
@@ -21,7 +36,7 @@ class Terminal:
         self._output = bytearray()
         self._output_max = output_max_bytes
         self.truncated = False
-        self.result: CommandResult | None = None
+        self.exit: Exit | None = None
         self.task: asyncio.Task[None] | None = None
 
     def take(self, chunk: bytes) -> None:
@@ -52,7 +67,7 @@ class Terminals:
     @property
     def busy(self) -> bool:
         """Whether a command is running, so that the agent may be waiting for it."""
-        return any(terminal.result is None for terminal in self._open.values())
+        return any(terminal.exit is None for terminal in self._open.values())
 
     def start(
         self,
@@ -81,12 +96,12 @@ class Terminals:
             raise NotFound(f"There is no terminal {name[:80]!r}.")
         return terminal
 
-    async def wait(self, name: str) -> CommandResult | None:
-        """Its result once it has ended; None when it was killed."""
+    async def wait(self, name: str) -> Exit:
+        """How it ended, once it has."""
         terminal = self.get(name)
         assert terminal.task is not None, "a terminal is opened with its task"
         await asyncio.wait({terminal.task})
-        return terminal.result
+        return terminal.exit or KILLED
 
     async def kill(self, name: str) -> None:
         """End the command; its output can still be read."""
@@ -105,14 +120,28 @@ class Terminals:
     async def _run(
         self, terminal: Terminal, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]
     ) -> None:
-        terminal.result = await run_command(
-            argv,
-            cwd=cwd,
-            confinement=self._confinement,
-            env=env,
-            timeout_s=self._timeout_s,
-            on_output=terminal.take,
-        )
+        try:
+            result = await run_command(
+                argv,
+                cwd=cwd,
+                confinement=self._confinement,
+                env=env,
+                timeout_s=self._timeout_s,
+                on_output=terminal.take,
+            )
+        except QuarterdeckError as error:
+            terminal.take(f"{error}\n".encode())
+            terminal.exit = Exit(NOT_FOUND, None)
+        else:
+            terminal.exit = _exit(result)
+        finally:
+            terminal.exit = terminal.exit or KILLED
+
+
+def _exit(result: CommandResult) -> Exit:
+    if result.exit_code is None and result.signal is None:
+        return KILLED
+    return Exit(result.exit_code, None if result.signal is None else Signals(result.signal).name)
 
 
 async def _end(terminal: Terminal) -> None:

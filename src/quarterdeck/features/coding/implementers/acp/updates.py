@@ -11,6 +11,7 @@ from quarterdeck.features.coding.implementers.progress import Progress
 TEXT_MAX = 20_000
 LINE_AT = 300
 CALLS_MAX = 2_000
+CALL_ID_MAX = 200
 
 
 class Updates:
@@ -63,7 +64,7 @@ class Updates:
 
     def _tool(self, call: schema.ToolCallStart) -> None:
         self.tool_calls += 1
-        if len(self._calls) < CALLS_MAX:
+        if len(self._calls) < CALLS_MAX and len(call.tool_call_id) <= CALL_ID_MAX:
             paths = [location.path for location in call.locations or []]
             self._calls[call.tool_call_id] = (call.kind, paths)
         self._progress.say(f"Tool: {call.title}", tool=call.kind)

@@ -74,6 +74,7 @@ def start(
 POINTS = ["committed", "pinned", "delivered"]
 
 
+@pytest.mark.slow
 @pytest.mark.req("ORC-11")
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_promotion_killed_at_a_point_ends_with_one_merge_commit(
@@ -87,11 +88,12 @@ async def test_a_promotion_killed_at_a_point_ends_with_one_merge_commit(
     mirror = await mirrors.open(str(repository))
     proposal = await propose(mirror, "m1", sandboxes("m1"), FIX)
     with start(tmp_path, repository, "promote", proposal, point) as server:
-        assert server.wait(20) == -signal.SIGKILL
+        assert server.wait(60) == -signal.SIGKILL
     done = await promote(mirror, proposal, key=key)
     check_one_merge(repository, proposal, done.commit)
 
 
+@pytest.mark.slow
 @pytest.mark.req("ORC-11")
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_rollback_killed_at_a_point_ends_with_one_commit(
@@ -106,7 +108,7 @@ async def test_a_rollback_killed_at_a_point_ends_with_one_commit(
     done = await promote(mirror, await propose(mirror, "m1", sandboxes("m1"), FIX), key=key)
     asked = withdrawal(done, "m1")
     with start(tmp_path, repository, "rollback", asked, point) as server:
-        assert server.wait(20) == -signal.SIGKILL
+        assert server.wait(60) == -signal.SIGKILL
     back = await roll_back(mirror, asked, key=key)
     assert git(repository, "rev-parse", "HEAD") == back.commit
     assert git(repository, "log", "--format=%P", "-1") == done.commit
@@ -118,7 +120,7 @@ async def test_a_promotion_killed_at_any_time_ends_with_one_merge_commit(
     mirrors: Mirrors, repository: Path, sandboxes: Place, key: SigningKey, tmp_path: Path
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - which moment is hit is no secret
-    for number in range(10):
+    for number in range(6):
         mirror = await mirrors.open(str(repository))
         name = f"m{number}"
         proposal = await propose(mirror, name, sandboxes(name), {name: name.encode()})
@@ -127,7 +129,7 @@ async def test_a_promotion_killed_at_any_time_ends_with_one_merge_commit(
             server.stdout.readline()
             time.sleep(chance.uniform(0, 0.2))  # noqa: ASYNC251 - the loop has nothing else to do
             server.kill()
-            server.wait(20)
+            server.wait(60)
         time.sleep(0.1)  # noqa: ASYNC251 - git processes of the killed server come to their end
         done = await promote(mirror, proposal, key=key)
         check_one_merge(repository, proposal, done.commit, merges=number + 1)

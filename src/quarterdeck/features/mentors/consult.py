@@ -34,7 +34,7 @@ from quarterdeck.features.mentors.roundtable import Answered, Mentors, Roundtabl
 from quarterdeck.features.mentors.routing import Classification, Mentor, Routing, classify
 from quarterdeck.features.mentors.settings import MentorSettings
 from quarterdeck.features.mentors.similarity import Vectors
-from quarterdeck.llm.gateway import Gateway
+from quarterdeck.llm.gateway import OnUsage
 from quarterdeck.llm.port import ModelRef, Usage
 
 
@@ -78,10 +78,10 @@ async def ask_and_store(
     ctx: StepContext, routing: Routing, known: Material, *, folder: str
 ) -> list[dict[str, Json]]:
     """Ask the mentors of `routing`; one artifact each below `mentors/ID/` and `folder`."""
-    settings = ctx.get(Mentors).settings(ctx.mission.workspace)
-    table = Roundtable(
-        reporting_gateway(ctx), settings, ctx.clock, purpose=f"mentor.{ctx.step.kind}"
-    )
+    mentors = ctx.get(Mentors)
+    settings = mentors.settings(ctx.mission.workspace)
+    purpose = f"mentor.{ctx.step.kind}"
+    table = Roundtable(mentors.gateway, recorder(ctx), settings, ctx.clock, purpose)
     prompts = {m.ref: _prompt(m, routing.kind, known) for m in routing.mentors}
     asked_at = iso(ctx.clock.now())
     ctx.progress(f"Asking {len(routing.mentors)} mentors.", mentors=routing.as_json()["mentors"])
@@ -100,13 +100,13 @@ async def ask_and_store(
     return outputs
 
 
-def reporting_gateway(ctx: StepContext) -> Gateway:
-    """The gateway, recording each call as a fact of this step."""
+def recorder(ctx: StepContext) -> OnUsage:
+    """Records each call to a model as a fact of this step."""
 
     def record(usage: Usage) -> None:
         ctx.emit(EventType.MODEL_CALLED, usage.as_json())
 
-    return ctx.get(Mentors).gateway(record)
+    return record
 
 
 def _prompt(mentor: Mentor, kind: TaskKind, known: Material) -> Prompt:
@@ -189,8 +189,9 @@ async def _vectors(
     texts = sorted({a.text for b in ballots for o in b.voting for a in o.approaches})
     if settings.embedding is None or not texts:
         return None
+    gateway = ctx.get(Mentors).gateway.reporting_to(recorder(ctx))
     try:
-        embedded = await reporting_gateway(ctx).embed(
+        embedded = await gateway.embed(
             texts,
             settings.embedding,
             purpose="mentor.compare",

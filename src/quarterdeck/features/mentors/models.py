@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,17 +81,18 @@ def _preference(model: Installed) -> tuple[bool, float, bool, str]:
 def file_names(models: Iterable[ModelRef]) -> dict[ModelRef, str]:
     """For each model the stem of its answer's file (DOC-2).
 
-    The name without tag; where two would collide the tag is added, then the provider.
+    The name without tag; where two would collide the tag is added, then the provider, at last a
+    digest of the name.
     """
     names: dict[ModelRef, str] = {}
     pending = list(dict.fromkeys(models))
     for spelled in (_by_base, _by_tag, _by_provider):
         stems = [spelled(ref) for ref in pending]
         spelt = zip(pending, stems, strict=True)
-        names |= {ref: stem for ref, stem in spelt if stems.count(stem) == 1}
+        taken = [*stems, *names.values()]
+        names |= {ref: stem for ref, stem in spelt if taken.count(stem) == 1}
         pending = [ref for ref in pending if ref not in names]
-    numbered = {ref: f"{_by_provider(ref)}_{n}" for n, ref in enumerate(pending, start=2)}
-    return names | numbered
+    return names | {ref: _by_digest(ref) for ref in pending}
 
 
 def _by_base(ref: ModelRef) -> str:
@@ -103,6 +105,10 @@ def _by_tag(ref: ModelRef) -> str:
 
 def _by_provider(ref: ModelRef) -> str:
     return _safe(f"{ref.provider}_{ref.name}")
+
+
+def _by_digest(ref: ModelRef) -> str:
+    return f"{_by_provider(ref)}_{hashlib.sha256(str(ref).encode()).hexdigest()[:8]}"
 
 
 def _safe(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,11 @@ from quarterdeck.core.events import Json
 from quarterdeck.core.mission import TaskKind
 from quarterdeck.core.step import Done
 from quarterdeck.engine.context import StepContext
-from quarterdeck.features.mentors.consult import reporting_gateway
+from quarterdeck.features.mentors.consult import recorder
 from quarterdeck.features.mentors.opinion import parsed
 from quarterdeck.features.mentors.prompt import Material, plan_prompt, shortened
 from quarterdeck.features.mentors.records import as_bytes, material
-from quarterdeck.features.mentors.roundtable import Mentors
+from quarterdeck.features.mentors.roundtable import QUEUE_S, Mentors
 from quarterdeck.features.mentors.settings import MentorSettings
 from quarterdeck.features.mentors.template import template_plan
 from quarterdeck.features.mentors.workplan import Draft, WorkPlan, check, document
@@ -48,8 +47,7 @@ class Planner:
         """A checked plan, and whether it took the one correction.
 
         Raises:
-            QuarterdeckError: no usable plan after the correction, or no answer at all.
-            TimeoutError: a draft took longer than `plan_timeout_s`.
+            QuarterdeckError: no usable plan after the correction, or no answer in time.
         """
         prompt = plan_prompt(known, advice)
         messages = (Message("system", prompt.system), Message("user", prompt.user))
@@ -82,13 +80,12 @@ class Planner:
             temperature=0.0,
             seed=self.settings.seed,
         )
-        async with asyncio.timeout(patience_s):
-            reply = await self.gateway.complete(
-                request,
-                purpose="plan",
-                allow_cloud=self.settings.cloud_allowed,
-                limits=Limits(queue_s=patience_s, first_chunk_s=patience_s, total_s=patience_s),
-            )
+        reply = await self.gateway.complete(
+            request,
+            purpose="plan",
+            allow_cloud=self.settings.cloud_allowed,
+            limits=Limits(queue_s=QUEUE_S, first_chunk_s=patience_s, total_s=patience_s),
+        )
         return reply.text
 
 
@@ -137,15 +134,12 @@ async def _planned(ctx: StepContext, agreed: Mapping[str, Any]) -> Planned:
         reason = "Only the demonstration model is here, and what it writes is not a plan."
         return Planned(fallback, degraded=reason)
     settings = mentors.settings(ctx.mission.workspace)
-    planner = Planner(reporting_gateway(ctx), settings, ref)
+    planner = Planner(mentors.gateway.reporting_to(recorder(ctx)), settings, ref)
     ctx.progress(f"{ref} writes the plan.")
     try:
         written, corrected = await planner.write(
             material(ctx.mission, ctx.outputs), _advice(consensus, agreed)
         )
-    except TimeoutError:
-        reason = f"{ref} wrote no plan within {settings.plan_timeout_s:g} s."
-        return Planned(fallback, degraded=reason)
     except QuarterdeckError as error:
         return Planned(fallback, degraded=f"{ref} wrote no usable plan: {error}")
     return Planned(written, model=str(ref), corrected=corrected)

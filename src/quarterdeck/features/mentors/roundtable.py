@@ -1,4 +1,4 @@
-"""Asks every mentor at once; one that is slow, broken or endless is recorded and never waited for."""
+"""Asks every mentor at once; one that is slow, broken or endless is recorded, and holds up nobody."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from quarterdeck.features.mentors.prompt import Prompt
 from quarterdeck.features.mentors.routing import Mentor, Routing, route
 from quarterdeck.features.mentors.settings import MentorSettings
 from quarterdeck.llm.gateway import Gateway, OnUsage
-from quarterdeck.llm.port import Limits, Message, ModelRef, Reply, Request
+from quarterdeck.llm.port import Limits, Message, ModelRef, Request, Usage
 
 OPINION_TOKENS_MAX = 900
 TEXT_CHARS_KEPT = 8_000
+QUEUE_S = 1_800.0
+"""How long a call may wait for a free place at its server, whatever the others there do."""
+_LEFT_MIN_S = 0.005
 
 InstalledModels = Callable[[], Awaitable[Sequence[ModelRef]]]
 OutcomeSource = Callable[[str, str, str], Awaitable[tuple[int, int]]]
@@ -38,6 +41,7 @@ class Sample:
     seed: int
     temperature: float
     latency_ms: int
+    queued_ms: int
     input_tokens: int | None = None
     output_tokens: int | None = None
     finish_reason: str | None = None
@@ -50,6 +54,7 @@ class Sample:
             "seed": self.seed,
             "temperature": self.temperature,
             "latency_ms": self.latency_ms,
+            "queued_ms": self.queued_ms,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "finish_reason": self.finish_reason,
@@ -92,7 +97,7 @@ class Mentors:
         by_workspace: Mapping[str, MentorSettings] | None = None,
         outcomes: OutcomeSource | None = None,
     ) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
         self._installed = installed
         self._settings = settings
         self._by_workspace = by_workspace or {}
@@ -101,10 +106,6 @@ class Mentors:
     def settings(self, workspace: str) -> MentorSettings:
         """The settings of a workspace."""
         return self._by_workspace.get(workspace, self._settings)
-
-    def gateway(self, on_usage: OnUsage) -> Gateway:
-        """The gateway, telling `on_usage` about each call."""
-        return self._gateway.reporting_to(on_usage)
 
     async def outcomes(self, workspace: str, kind: TaskKind, bucket: str) -> Outcomes:
         """How earlier missions like this one ended, as far as anything is known."""
@@ -128,7 +129,7 @@ class Mentors:
 
     def _local(self, ref: ModelRef) -> bool | None:
         try:
-            return self._gateway.is_local(ref)
+            return self.gateway.is_local(ref)
         except NotFound:
             return None
 
@@ -138,6 +139,7 @@ class Roundtable:
     """One round of questions: the door to the models, the rules, and the time."""
 
     gateway: Gateway
+    on_usage: OnUsage
     settings: MentorSettings
     clock: Clock
     purpose: str
@@ -163,7 +165,7 @@ class Roundtable:
                     for task in pending:
                         task.cancel()
                     break
-        waited_ms = _ms(self.clock.monotonic_s() - started_s)
+        waited_ms = round((self.clock.monotonic_s() - started_s) * 1000)
         return [
             Answered(mentor, (), waited_ms, "Not waited for: the result could not change any more.")
             if task.cancelled()
@@ -195,63 +197,61 @@ class Roundtable:
         )
 
     async def _mentor(self, mentor: Mentor, prompt: Prompt) -> Answered:
-        started_s = self.clock.monotonic_s()
-        count = self.settings.samples_of(mentor)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._sample(mentor.ref, prompt, n, single=count == 1))
-                for n in range(count)
-            ]
-        samples = tuple(task.result() for task in tasks)
-        return Answered(mentor, samples, _ms(self.clock.monotonic_s() - started_s))
+        """Its samples one after another, so that a stuck mentor holds one place of a server.
 
-    async def _sample(self, ref: ModelRef, prompt: Prompt, n: int, *, single: bool) -> Sample:
+        The time-out counts the time that the mentor itself takes, not its wait for a free place;
+        a mentor that has once run into it is not asked again.
+        """
+        samples: list[Sample] = []
+        left_s = self.settings.mentor_timeout_s
+        count = self.settings.samples_of(mentor)
+        while len(samples) < count and left_s > _LEFT_MIN_S:
+            sample = await self._sample(mentor.ref, prompt, len(samples), count, left_s)
+            samples.append(sample)
+            left_s -= sample.latency_ms / 1000
+        return Answered(mentor, tuple(samples), sum(sample.latency_ms for sample in samples))
+
+    async def _sample(
+        self, ref: ModelRef, prompt: Prompt, n: int, count: int, left_s: float
+    ) -> Sample:
         """One answer; whatever goes wrong with it is part of the record."""
-        seed = self.settings.seed + n
-        temperature = 0.0 if single else self.settings.temperature
         request = Request(
             model=ref,
             messages=(Message("system", prompt.system), Message("user", prompt.user)),
             schema=Opinion.model_json_schema(),
             max_tokens=OPINION_TOKENS_MAX,
-            temperature=temperature,
-            seed=seed,
+            temperature=self.settings.temperature if count > 1 else 0.0,
+            seed=self.settings.seed + n,
         )
-        started_s = self.clock.monotonic_s()
-        text, opinion, error, reply = "", None, None, None
+        seen: list[Usage] = []
+
+        def record(usage: Usage) -> None:
+            seen.append(usage)
+            self.on_usage(usage)
+
+        reply, opinion, error = None, None, None
         try:
-            reply = await self._complete(request)
-            text = reply.text[:TEXT_CHARS_KEPT]
+            reply = await self.gateway.reporting_to(record).complete(
+                request,
+                purpose=self.purpose,
+                allow_cloud=self.settings.cloud_allowed,
+                limits=Limits(queue_s=QUEUE_S, first_chunk_s=left_s, total_s=left_s),
+            )
             opinion = parsed(reply.text, Opinion, where=str(ref))
-        except TimeoutError:
-            error = f"No answer within {self.settings.mentor_timeout_s:g} s."
         except QuarterdeckError as problem:
             error = str(problem)
         except Exception as problem:  # noqa: BLE001 - a mentor may break in any way and never blocks
             error = f"The call broke: {type(problem).__name__}: {problem}"[:500]
+        usage = seen[-1] if seen else None
         return Sample(
-            text=text,
+            text=reply.text[:TEXT_CHARS_KEPT] if reply else "",
             opinion=opinion,
             error=error,
-            seed=seed,
-            temperature=temperature,
-            latency_ms=_ms(self.clock.monotonic_s() - started_s),
-            input_tokens=reply.input_tokens if reply else None,
-            output_tokens=reply.output_tokens if reply else None,
-            finish_reason=reply.finish_reason if reply else None,
+            seed=self.settings.seed + n,
+            temperature=request.temperature or 0.0,
+            latency_ms=round(usage.duration_s * 1000) if usage else 0,
+            queued_ms=round(usage.queued_s * 1000) if usage else 0,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            finish_reason=usage.finish_reason if usage else None,
         )
-
-    async def _complete(self, request: Request) -> Reply:
-        patience_s = self.settings.mentor_timeout_s
-        limits = Limits(queue_s=patience_s, first_chunk_s=patience_s, total_s=patience_s)
-        async with asyncio.timeout(patience_s):
-            return await self.gateway.complete(
-                request,
-                purpose=self.purpose,
-                allow_cloud=self.settings.cloud_allowed,
-                limits=limits,
-            )
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -19,7 +19,7 @@ class MentorSettings:
     """Who is asked, how often, for how long.
 
     `samples` per mentor (None: 1 for the bundled model, 2 for others); `mentor_timeout_s` bounds
-    one mentor with all its samples, `plan_timeout_s` one draft of the plan; `grace_s` is how long
+    the time one mentor takes for all its samples, `plan_timeout_s` one draft of the plan; `grace_s` is how long
     the rest is waited for once the result cannot change. `weights` is each model's vote (default
     1), `rho` the measured correlation of their mistakes (None: unknown), `embedding` the model that
     compares texts (None: words are compared). Times are in seconds.

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from quarterdeck.features.mentors.opinion import FilePath, ShortText
-from quarterdeck.features.mentors.workplan import Phase, Task, WorkPlan
+from quarterdeck.features.mentors.workplan import Phase, Task, WorkPlan, is_inside
 
 _MUST_HAVE_MAX = 5
 _FILE = TypeAdapter(FilePath)
@@ -26,7 +26,7 @@ def template_plan(
     goal = _first_line(brief)
     quote = consensus.get("quote")
     advice = quote["text"] if isinstance(quote, Mapping) else None
-    files = _fitting(_FILE, _names(consensus, "files"), 8)
+    files = _fitting(_FILE, [name for name in _names(consensus, "files") if is_inside(name)], 8)
     tests = _fitting(_TEST, _names(consensus, "tests"), 5)
     change = f"{advice} (wanted: {goal})" if advice else f"Make the change: {goal}"
     wishes = _must_have(constraints)

@@ -90,9 +90,14 @@ def check(plan: WorkPlan) -> None:
     """Raise `InvalidPlan` with everything that is wrong, so that one correction can mend it all.
 
     Ids are unique; needs name tasks of the plan in the same or an earlier phase; no cycle; every
-    phase has a task.
+    phase has a task; files are inside the repository.
     """
-    problems = [*_id_problems(plan), *_need_problems(plan), *_phase_problems(plan)]
+    problems = [
+        *_id_problems(plan),
+        *_need_problems(plan),
+        *_phase_problems(plan),
+        *_file_problems(plan),
+    ]
     if not problems:
         cycle = cycle_in({task.id: task.needs for task in plan.tasks})
         problems = [f"the needs form a cycle: {' → '.join(cycle)}"] if cycle else []
@@ -130,6 +135,20 @@ def _phase_problems(plan: WorkPlan) -> list[str]:
     problems = [f"the phase {phase.value} has no task" for phase in Phase if phase not in present]
     order = [list(Phase).index(task.phase) for task in plan.tasks]
     return problems if order == sorted(order) else [*problems, "the phases are out of order"]
+
+
+def _file_problems(plan: WorkPlan) -> list[str]:
+    return [
+        f"{task.id} names {file!r}, which is outside of the repository"
+        for task in plan.tasks
+        for file in task.files
+        if not is_inside(file)
+    ]
+
+
+def is_inside(file: str) -> bool:
+    """Whether a relative path stays below where it starts."""
+    return ".." not in file.split("/") and not file.startswith("/")
 
 
 def document(plan: WorkPlan) -> dict[str, Json]:

@@ -8,6 +8,8 @@ from typing import Any
 from quarterdeck.core.events import Json
 
 ARTIFACTS_MAX = 50
+BASELINE = "baseline"
+"""The step that runs the tests before any change: no proof of the result."""
 _DEPTH_MAX = 6
 _TITLE_CHARS = 120
 
@@ -36,7 +38,7 @@ def notification(mission_id: str, brief: str, outputs: Outputs) -> dict[str, Jso
 
 
 def _last_proof(outputs: Outputs) -> tuple[str | None, Mapping[str, Json]]:
-    proofs = [(step, output) for step, output in outputs.items() if "passed" in output]
+    proofs = [(s, output) for s, output in outputs.items() if "passed" in output and s != BASELINE]
     return proofs[-1] if proofs else (None, {})
 
 

@@ -244,21 +244,26 @@ def unreachable(run: Run) -> dict[str, str]:
 
 
 def completed_phases(run: Run) -> list[str]:
-    """Phases whose every step is over and went well, and which are not yet recorded, in order."""
-    order = list(dict.fromkeys(spec.phase for spec in run.plan.steps if spec.phase))
-    done = {
-        phase: all(
-            run.steps[spec.id].status in SATISFIED for spec in run.plan.steps if spec.phase == phase
-        )
-        for phase in order
-    }
-    return [phase for phase in order if done[phase] and phase not in run.phases_completed]
+    """Phases with a step that is done and none that is not over well, not yet recorded, in order."""
+    states: dict[str, set[Status]] = {}
+    for spec in run.plan.steps:
+        if spec.phase:
+            states.setdefault(spec.phase, set()).add(run.steps[spec.id].status)
+    return [
+        phase
+        for phase, found in states.items()
+        if Status.DONE in found and found <= SATISFIED and phase not in run.phases_completed
+    ]
 
 
 def percent(run: Run, weights: Mapping[str, float]) -> float:
-    """How far the run is, 0..100, by the expected durations `weights` (step id → seconds)."""
+    """How far the run is, 0..100, by the expected durations `weights` (step id → seconds).
+
+    What was left out because of a failure does not count as done.
+    """
     total = sum(weights[spec.id] for spec in run.plan.steps)
-    past = sum(weights[i] for i in run.in_status(*ENDED))
+    failed = run.in_status(Status.FAILED, Status.CANCELLED)
+    past = sum(weights[i] for i in run.in_status(Status.DONE, *(() if failed else SATISFIED)))
     return round(100.0 * past / total, 1) if total else 0.0
 
 

@@ -251,6 +251,11 @@ class Engine:
             await asyncio.sleep(0)
         return key not in self._driving
 
+    async def durable(self, key: Key) -> None:
+        """Wait until all that a moving mission's run shows is on the disk."""
+        if key in self._drivers:
+            await self.log.commit(Commit())
+
     def weights(self, run: Run) -> Mapping[str, float]:
         """The expected duration of each step, in seconds."""
         return self._workshop.weights(run)

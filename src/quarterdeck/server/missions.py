@@ -67,8 +67,10 @@ def key_of(who: Caller, mission_id: str) -> Key:
 
 
 async def shown(engine: Engine, run: Run) -> dict[str, Json]:
-    """The mission as the API shows it."""
-    return view(run, engine.weights(run))
+    """The mission as the API shows it: nothing that is not on the disk yet."""
+    found = view(run, engine.weights(run))
+    await engine.durable((run.mission.workspace, run.mission.id))
+    return found
 
 
 async def settled(desk: Desk, key: Key, wait_s: float) -> Run:

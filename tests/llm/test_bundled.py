@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import shutil
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from decimal import Decimal
@@ -204,3 +206,22 @@ async def test_without_an_index_it_says_what_to_do(index, tmp_path):
     assert caught.value.kind == "connection"
     assert FILE in caught.value.hint
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_progress_bears_that_folders_come_and_go(tmp_path):
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            deep = tmp_path / "a" / "b" / "c"
+            deep.mkdir(parents=True, exist_ok=True)
+            (deep / "file").write_bytes(b"x")
+            shutil.rmtree(tmp_path / "a")
+
+    worker = threading.Thread(target=churn)
+    worker.start()
+    try:
+        assert all(bundled_file._size_of(tmp_path) in {0, 1} for _ in range(2000))
+    finally:
+        stop.set()
+        worker.join()

@@ -152,10 +152,11 @@ async def _watch(scratch: Path, say: Progress) -> None:
 
 def _size_of(scratch: Path) -> int:
     size_bytes = 0
-    for path in scratch.rglob("*"):
-        # The client moves and removes its files meanwhile.
-        with suppress(OSError):
-            size_bytes += path.stat().st_size if path.is_file() else 0
+    # Unlike `rglob`, `walk` bears that the client moves and removes folders meanwhile.
+    for folder, _folders, files in os.walk(scratch):
+        for name in files:
+            with suppress(OSError):
+                size_bytes += Path(folder, name).stat().st_size
     return size_bytes
 
 

@@ -59,6 +59,7 @@ class OpenAICompatible:
         """Import the libraries off the loop and make the client; opens no connection."""
         if self._client is None:
             await direct.load(*_LIBRARIES)
+        if self._client is None:  # another first call may have made it meanwhile
             self._client = self._made_client()
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Answer]:

@@ -195,10 +195,6 @@ class Mirror:
                 raise
             raise Conflict(f"{ref} has moved ({error.line}).", where=self.location) from error
 
-    async def drop_ref(self, ref: str) -> None:
-        """Delete a ref; it need not exist."""
-        await self.git.run("update-ref", "-d", ref)
-
     async def pin(self, mission_id: str, commit: str, name: str = "base") -> None:
         """Keep a mission's commit alive as `refs/quarterdeck/ID/NAME`."""
         await self.set_ref(pin_ref(mission_id, name), commit)

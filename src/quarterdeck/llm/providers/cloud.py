@@ -59,6 +59,7 @@ class _Cloud(ABC):
             )
         if self._http is None:
             await direct.load(*self._modules, extra=self._extra)
+        if self._http is None:  # another first call may have made it meanwhile
             from quarterdeck.llm.bounded_http import bounded_client  # noqa: PLC0415 - slow to import
 
             self._http = bounded_client(local=False)

@@ -88,6 +88,7 @@ def test_the_programs_own_commands_exist(tmp_path: Path):
     assert not unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mark", "interpreter"),
     [("sh run", ["sh", "-eu", "-s"]), ("python run", [sys.executable, "-"])],

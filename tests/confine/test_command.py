@@ -83,7 +83,8 @@ async def test_home_and_tmp_are_private_and_removed(run, tree):
     result = await run(["sh", "-c", "echo $HOME; echo $TMPDIR; mktemp; mkdir -m 0 $HOME/shut"])
     home, tmp, file = map(Path, result.stdout.decode().split())
     assert result.ok, result.output
-    assert home.is_relative_to(tree)
+    assert home.parent == tmp.parent
+    assert not home.parent.exists()
     assert file.parent == tmp
     assert list(tree.iterdir()) == []
 
@@ -232,4 +233,4 @@ async def test_with_consent_the_weak_level_runs_and_says_so(tree):
         said = json.loads(await process.stdout.read())
         ending = await process.wait()
     assert ending.level is Level.WEAK
-    assert said["HOME"].startswith(str(tree))
+    assert said["HOME"].endswith("/home")

@@ -66,7 +66,7 @@ async def test_only_the_given_port_on_loopback_is_reached(run, server):
                 ("127.0.0.1", server),
                 ("127.0.0.1", other.getsockname()[1]),
                 ("192.0.2.1", server),
-                ("0.0.0.0", server),
+                ("0.0.0.0", server),  # noqa: S104 - to be refused
                 ("2001:db8::1", server),
                 ("::ffff:192.0.2.1", server),
             ),
@@ -81,7 +81,7 @@ async def test_with_a_given_port_no_server_can_be_opened(run, server):
     assert b"PermissionError" in result.stderr
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])  # noqa: S104
 async def test_a_test_suite_can_talk_to_its_own_servers(run, host):
     result = await run(SERVE.format(host=host), network=Network.LOOPBACK)
     assert result.ok, result.output
@@ -151,7 +151,7 @@ time.sleep(0.3)
 open("file", "w").close()
 began = time.monotonic()
 os.chmod("file", 0o600)
-print(time.monotonic() - began < 1)
+print(time.monotonic() - began < 1, flush=True)
 os._exit(0)
 """
     assert (await run(code)).stdout == b"True\n"

@@ -53,6 +53,7 @@ async def test_a_shared_memory_block(run):
     assert (await run(code)).stdout == b"7\n"
 
 
+@pytest.mark.slow
 async def test_pytest_with_workers(run, tree):
     (tree / "test_it.py").write_text(
         "import os, pytest\n@pytest.mark.parametrize('i', range(6))\n"

@@ -120,8 +120,8 @@ class Confinement:
     `readable` and `writable` are existing files or directories, as absolute paths; a writable one
     is readable too, and both may hold programs. The toolchain is readable unless `toolchain` is
     False. `home` and `tmp` are the command's HOME and TMPDIR; they become writable. Those not
-    given are made for the run inside the first writable directory (else in the system's temporary
-    directory) and removed after it. `namespaces` False keeps the command among the machine's
+    given are made for the run and removed after it, in the system's temporary directory: in the
+    tree they would show up in its `git status`, and Unix sockets need short paths. `namespaces` False keeps the command among the machine's
     processes even where namespaces are to be had. `allow_weak` is the administrator's consent to run without
     Landlock where the kernel has none.
 

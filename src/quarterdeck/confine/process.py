@@ -98,14 +98,7 @@ def _private(confinement: Confinement) -> Private:
     made: Path | None = None
     given = {"home": confinement.home, "tmp": confinement.tmp}
     if None in given.values():
-        parent = next((path for path in confinement.writable if path.is_dir()), None)
-        try:
-            made = Path(tempfile.mkdtemp(prefix=".qd-", dir=parent))
-        except OSError as error:
-            raise InvalidInput(
-                f"Nothing can be made in {str(parent)!r}: {error.strerror}.",
-                where="confinement.writable",
-            ) from None
+        made = Path(tempfile.mkdtemp(prefix="qd-"))
     places = {}
     for name, path in given.items():
         if path is None:

@@ -41,6 +41,8 @@ def main(control_fd: int) -> None:
     _release_streams()
     _send(control, {"started": command.pid, "namespaces": command.watch.namespaces})
     stopped_by = _supervise(control, command)
+    if stopped_by:
+        command.watch.look()  # what is killed in a namespace leaves no account
     status = _end(command)
     _send(control, {"ended": _ended(command, status, stopped_by)})
     os._exit(0)
@@ -174,12 +176,11 @@ def _end(command: _Command) -> int:
 def _ended(command: _Command, status: int, stopped_by: str | None) -> Ended:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    cpu_s = used.ru_utime + used.ru_stime
     return {
         "exit_code": os.WEXITSTATUS(status) if signal is None else None,
         "signal": signal,
         "stopped_by": stopped_by or _by_kernel(signal, os.WEXITSTATUS(status)),
-        "cpu_s": cpu_s,
+        "cpu_s": max(command.watch.cpu_s, used.ru_utime + used.ru_stime),
         "memory_peak_bytes": max(command.watch.memory_peak_bytes, used.ru_maxrss * 1024),
         "processes_peak": max(1, command.watch.processes_peak),
     }

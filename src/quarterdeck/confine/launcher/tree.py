@@ -1,11 +1,16 @@
 """The tree of processes below the launcher: who is in it, what it uses, and its end."""
 
+from __future__ import annotations
+
 import os
 import select
 import time
-from collections.abc import Iterator
 
 from quarterdeck.confine.launcher import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,23 +51,24 @@ def descendants(root: int) -> Iterator[int]:
         frontier += fresh
 
 
-def usage(root: int, *, exclude: int | None = None) -> Usage:
-    """What the processes below `root` use together; shared pages count once per process."""
+def usage(root: int, *, init: int | None = None) -> Usage:
+    """What the processes below `root` use together; shared pages count once per process.
+
+    `init` is not the command's own: it only holds the CPU time of those that it has reaped.
+    """
     total = Usage()
     for pid in descendants(root):
-        if pid == exclude:
-            continue
         try:
             line = _read(f"/proc/{pid}/stat")
         except OSError:
             continue
         fields = line[line.rindex(b")") + 2 :].split()
-        if fields[0] in (b"Z", b"X"):
+        total.cpu_s += sum(map(int, fields[11:15])) / _TICKS
+        if fields[0] in (b"Z", b"X") or pid == init:
             continue
         total.pids.append(pid)
         total.threads += int(fields[17])
         total.memory_bytes += int(fields[21]) * _PAGE
-        total.cpu_s += sum(map(int, fields[11:15])) / _TICKS
     return total
 
 

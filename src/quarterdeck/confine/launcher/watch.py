@@ -19,6 +19,7 @@ _NEAR = 0.25
 _SCAN_INTERVAL_S = 2.0
 _SCAN_COST_SHARE = 20
 _DEPTH_MAX = 200
+_APPEARS_S = 0.1
 
 
 class Watch:
@@ -35,30 +36,39 @@ class Watch:
         self.exceeded: str | None = None
         self.memory_peak_bytes = 0
         self.processes_peak = 0
+        self.cpu_s = 0.0
         self._limits = spec["limits"]
         self._disk = _Disk(spec["writable"], self._limits)
         self._living = 0
-        self._forks = 0
+        self._recent: list[float] = []
         self._lock = _thread.allocate_lock()
 
     def may_fork(self) -> bool:
-        """Whether one more process fits; counts precisely only when it gets close."""
+        """Whether one more process fits; counts precisely only when it gets close.
+
+        A process that was let through a moment ago may not be visible yet, so close to the limit
+        this waits until it must be.
+        """
         with self._lock:
-            self._forks += 1
             limit = self._limits["processes"]
-            if self._living + self._forks < limit:
-                return True
-            self._count(tree.usage(self.root, exclude=self.init))
-            if self._living < limit:
-                return True
-            self.exceeded = self.exceeded or "processes"
-            return False
+            if self._living + len(self._recent) >= limit:
+                self._count(tree.usage(self.root, init=self.init))
+                if self._living + len(self._recent) >= limit:
+                    time.sleep(_APPEARS_S)
+                    self._count(tree.usage(self.root, init=self.init))
+            if self._living >= limit:
+                self.exceeded = self.exceeded or "processes"
+                return False
+            self._recent.append(time.monotonic())
+            return True
 
     def look(self) -> float:
         """Compare once; the seconds until the next look."""
-        used = tree.usage(self.root, exclude=self.init)
+        used = tree.usage(self.root, init=self.init)
         with self._lock:
             self._count(used)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.cpu_s = used.cpu_s + ended.ru_utime + ended.ru_stime
         self.memory_peak_bytes = max(self.memory_peak_bytes, used.memory_bytes)
         found = self._over(used) or self._disk.over()
         self.exceeded = self.exceeded or found
@@ -69,7 +79,9 @@ class Watch:
         return _INTERVAL_NEAR_S if near > _NEAR else _INTERVAL_S
 
     def _count(self, used: tree.Usage) -> None:
-        self._living, self._forks = len(used.pids), 0
+        self._living = len(used.pids)
+        seen = time.monotonic() - _APPEARS_S
+        self._recent = [moment for moment in self._recent if moment > seen]
         self.processes_peak = max(self.processes_peak, self._living)
 
     def _over(self, used: tree.Usage) -> str | None:
@@ -81,8 +93,7 @@ class Watch:
                 return "memory_bytes"
         if used.threads > limits["threads"]:
             return "threads"
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if used.cpu_s + ended.ru_utime + ended.ru_stime > limits["cpu_s"]:
+        if self.cpu_s > limits["cpu_s"]:
             return "cpu_s"
         return None
 

@@ -1,5 +1,6 @@
 """The seven known ways to make a broken change look green, and some more, run for real."""
 
+import asyncio
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from quarterdeck.confine import Limits
-from quarterdeck.features.coding.commands import Commands
 from quarterdeck.features.coding.detect import detect, directory_tree, this_host
 from quarterdeck.features.coding.proof import Expectation, Proof
 from quarterdeck.features.coding.verify import Verification, verify
@@ -68,6 +68,9 @@ class Repository:
         return self._git("rev-parse", "HEAD").strip()
 
     async def checkout(self, sha: str, path: Path) -> None:
+        await asyncio.to_thread(self._extract, sha, path)
+
+    def _extract(self, sha: str, path: Path) -> None:
         path.mkdir()
         archive = subprocess.run(
             ["git", "-C", self.path, "archive", sha], check=True, capture_output=True

@@ -12,6 +12,7 @@ from quarterdeck.features.coding import audit_python
 from quarterdeck.features.coding.protected import HARMLESS, Hit, Role, hit, role
 
 FINDINGS_MAX = 500
+_PROSE = (".md", ".rst", ".txt", ".adoc")
 LINE_MAX = 2000
 
 
@@ -191,6 +192,8 @@ def _findings(change: Change, protected: Sequence[str]) -> Iterator[Finding]:
 
 
 def _suppressions(change: Change) -> Iterator[Finding]:
+    if change.path.endswith(_PROSE):
+        return
     for number, line in added_lines(change):
         if match := _SKIPS.search(line):
             message = f"it adds a way around a test: {match[0].strip()}"

@@ -119,7 +119,7 @@ class _Work:
 
     async def _runs(self, found: Audit) -> Runs:
         judging = [hit.path for hit in found.hits if not self._declared(hit.path)]
-        tripwire = Tripwire.for_tree(self._base, self._request.commands)
+        tripwire = await asyncio.to_thread(Tripwire.for_tree, self._base, self._request.commands)
         self._progress("Testing the base and the change")
         base, restored = await asyncio.gather(
             self._run("run-base", self._request.base_sha, tripwire=tripwire),

@@ -152,7 +152,8 @@ def _obstacle(commands: Commands, tree: Tree, host: Host) -> str | None:
 
 
 def _missing(command: Command, tree: Tree, host: Host) -> str | None:
-    tool = command.argv[0]
+    merged = command.argv[:3] == ("sh", "-c", families.MERGED)
+    tool = command.argv[3 if merged else 0]
     if tool.startswith(_IN_TREE):
         here = tree if command.directory == "." else tree.below(command.directory)
         made = tool.startswith("{tree}") or here.has(tool)

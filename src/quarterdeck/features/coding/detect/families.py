@@ -10,6 +10,8 @@ from quarterdeck.features.coding.commands import Command, Commands, ReportFormat
 from quarterdeck.features.coding.detect.tree import Tree
 
 CMAKE_BUILD = "qd-build"
+# Cargo names the test binary on the other stream; in one pipe the order is certain.
+MERGED = 'exec "$0" "$@" 2>&1'
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "rust",
         ("Cargo.toml",),
-        ("cargo", "test", "--no-fail-fast"),
+        ("sh", "-c", MERGED, "cargo", "test", "--no-fail-fast"),
         ReportFormat.CARGO,
         (("cargo", "test"), ("cargo", "nextest", "run")),
         setup=("cargo", "fetch", "--locked"),
@@ -60,7 +62,7 @@ FAMILIES: tuple[Family, ...] = (
         ReportFormat.GO_JSON,
         (("go", "test"),),
         setup=("go", "mod", "download"),
-        env={"GOPROXY": "off", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"},
+        env={"GOPROXY": "off", "GOTOOLCHAIN": "local"},
         kept=r"-(tags|short|race|shuffle)(=.+)?|\./\S*|\w[\w./-]*",
     ),
     Family(

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 
@@ -25,13 +26,15 @@ class Host:
 
     `which` answers where a tool is. `own` is the product's own interpreter, `venv` the target's
     own environment when it can run pytest, `pinned` finds an interpreter for a version such as
-    "3.12" that can run pytest.
+    "3.12" that can run pytest. `plugins` are pytest's plugins beside our own interpreter, as
+    (name, distribution).
     """
 
     which: Callable[[str], str | None]
     own: Interpreter
     venv: Interpreter | None = None
     pinned: Callable[[str], Interpreter | None] = lambda _version: None
+    plugins: tuple[tuple[str, str], ...] = ()
 
 
 def this_host(checkout: Path | None = None) -> Host:
@@ -39,7 +42,7 @@ def this_host(checkout: Path | None = None) -> Host:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     own = Interpreter(sys.executable, f"Quarterdeck's own Python {version}")
     venv = environment_of(checkout / ".venv") if checkout else None
-    return Host(shutil.which, own, venv, _pinned)
+    return Host(shutil.which, own, venv, _pinned, _plugins())
 
 
 def environment_of(venv: Path) -> Interpreter | None:
@@ -57,6 +60,11 @@ def has_pytest(prefix: Path) -> bool:
     """Whether the Python below `prefix` has pytest, told from its files without running it."""
     patterns = ("lib/python3*/site-packages/pytest", "lib/python3*/dist-packages/pytest")
     return any(found for pattern in patterns for found in prefix.glob(pattern))
+
+
+def _plugins() -> tuple[tuple[str, str], ...]:
+    found = entry_points(group="pytest11")
+    return tuple(sorted((point.name, point.dist.name) for point in found if point.dist))
 
 
 def _pinned(version: str) -> Interpreter | None:

@@ -24,6 +24,7 @@ _WITH_VALUE = re.compile(
     r"-n|--(numprocesses|dist|color|durations|maxfail|timeout|tb|reruns|junit-?xml|cov-report|"
     r"cov-config|html)"
 )
+TEXTS_MAX = 200
 _UNITTEST_FILES = "python_files=test*.py *_test.py"
 _MARKERS = (
     ("uv.lock", "uv"),
@@ -89,7 +90,7 @@ def pytest_command(
     if unittest:
         flags += ["-o", _UNITTEST_FILES]
     if chosen.path == host.own.path:
-        flags += _own_options(tree)
+        flags += [*_strangers(tree, host), *_own_options(tree)]
     argv = (chosen.path, "-m", "pytest", *flags, "--junitxml={report}", *kept_arguments(words))
     return Command(
         argv,
@@ -113,6 +114,17 @@ def kept_arguments(words: Sequence[str]) -> tuple[str, ...]:
         elif not _DROPPED.fullmatch(word):
             kept.append(word)
     return tuple(kept)
+
+
+def _strangers(tree: Tree, host: Host) -> list[str]:
+    """Switches off the plugins that only our own environment brings, which nobody here mentions."""
+    texts = " ".join(_texts(tree)).lower().replace("_", "-")
+    flags: list[str] = []
+    for name, distribution in host.plugins:
+        known = (distribution.lower().replace("_", "-"), f"mark.{name}", f"{name}-mode")
+        if not any(word in texts for word in known):
+            flags += ["-p", f"no:{name}"]
+    return flags
 
 
 def _own_options(tree: Tree) -> list[str]:
@@ -157,6 +169,7 @@ def candidates(tree: Tree, host: Host, directory: str) -> list[Commands]:
     marker, tool = next(((m, t) for m, t in _MARKERS if tree.has(m)), (None, "pip"))
     tests = _tests(tree)
     if marker is None:
+        tests = [path for path in tests if not _in_project(path, tree)]
         marker = next((p for p in tests if "/" not in p), None) or (tests[0] if tests else None)
     if marker is None or not (tests or _mentions_pytest(tree)):
         return []
@@ -213,11 +226,23 @@ def _tests(tree: Tree) -> list[str]:
     return [p for p in tree.paths if re.search(r"(^|/)(test[^/]*|[^/]*_test)\.py$", p)]
 
 
+def _in_project(path: str, tree: Tree) -> bool:
+    """Whether a directory on the way to `path` is a project of its own."""
+    parts = path.split("/")[:-1]
+    homes = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+    return any(tree.has(f"{h}/pyproject.toml") or tree.has(f"{h}/setup.py") for h in homes)
+
+
 def _mentions_pytest(tree: Tree) -> bool:
-    files = ("pytest.ini", "pyproject.toml", "setup.cfg", "tox.ini", "uv.lock", "poetry.lock")
-    texts = [tree.text(p) for p in (*files, *_requirements(tree))]
-    tests = [tree.text(p) for p in _tests(tree)[:20]]
-    return any("pytest" in text for text in (*texts, *tests)) or bool(tree.any("conftest.py"))
+    return any("pytest" in text for text in _texts(tree)) or bool(tree.any("conftest.py"))
+
+
+def _texts(tree: Tree) -> list[str]:
+    """The files that tell which of pytest's plugins a project uses."""
+    settings = ("pytest.ini", "pyproject.toml", "setup.cfg", "setup.py", "tox.ini", "Pipfile")
+    conftests = [p for p in tree.paths if p.rsplit("/", 1)[-1] == "conftest.py"]
+    chosen = (*settings, *_requirements(tree), *conftests[:20], *_tests(tree)[:TEXTS_MAX])
+    return [tree.text(path) for path in chosen]
 
 
 def _line(tree: Tree, marker: str) -> int:

@@ -57,7 +57,8 @@ def parse_go(content: bytes, *, where: str | None = None) -> TestReport:
         elif action == "output" and len(open_tests.get(key, [])) < _GO_MESSAGE_LINES:
             open_tests.setdefault(key, []).append(str(event.get("Output", "")))
         elif isinstance(action, str) and action in _GO:
-            message = "".join(open_tests.pop(key, [])) if action == "fail" else ""
+            output = "".join(open_tests.pop(key, []))
+            message = output if action == "fail" else ""
             cases.append(_go_case(package, test, _GO[action], event, message))
     if not events:
         raise BrokenReport(ReportFault.MALFORMED, "No line is an event of `go test`.", where=where)

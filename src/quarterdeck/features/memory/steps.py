@@ -9,7 +9,7 @@ import orjson
 from quarterdeck.core.events import EventType, Json, Recorded
 from quarterdeck.core.step import Done, Effect, StepKind
 from quarterdeck.engine.context import Resources, StepContext
-from quarterdeck.feature import Reaction
+from quarterdeck.engine.reactions import Reaction
 from quarterdeck.features.memory.lesson import lesson
 from quarterdeck.features.memory.memory import Memory
 from quarterdeck.features.memory.search import Hit

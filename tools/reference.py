@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from quarterdeck import features
+from quarterdeck.cli.main import app
 from quarterdeck.core import errors, events
 from quarterdeck.engine.recipes import shipped_recipes
 from quarterdeck.feature import Feature
@@ -183,11 +186,49 @@ def _kind(field: dict[str, Any]) -> str:
     return f"{field.get('type', 'map')}{bounds}"
 
 
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    lines = [
+        line
+        for path, command in _commands("quarterdeck", typer.main.get_command(app))
+        for line in _command_lines(path, command)
+    ]
+    return _page(
+        "Command line",
+        "Every command has `--help`, and prints one JSON document with `--json`.",
+        lines[:-1],
+    )
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children: dict[str, Any] = getattr(command, "commands", {})
+    if not children:
+        yield path, command
+    for name, child in children.items():
+        yield from _commands(f"{path} {name}", child)
+
+
+def _command_lines(path: str, command: Any) -> list[str]:
+    lines = [f"## {path}", "", " ".join((command.help or "").split()), ""]
+    shown = [parameter for parameter in command.params if parameter.name != "help"]
+    if not shown:
+        return lines
+    lines += ["| argument or option | default | what it is |", "| --- | --- | --- |"]
+    for parameter in shown:
+        is_option = parameter.param_type_name == "option"
+        name = ", ".join(parameter.opts) if is_option else parameter.name.upper()
+        default = "" if parameter.default is None or parameter.required else parameter.default
+        text = " ".join((getattr(parameter, "help", None) or "").split())
+        lines.append(f"| `{name}` | {_value(default) if default != '' else ''} | {text} |")
+    return [*lines, ""]
+
+
 def _page(title: str, introduction: str, lines: list[str]) -> str:
     return "\n".join([f"# {title}", "", NOTE, "", introduction, "", *lines, ""])
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
     "errors.md": errors_page,
     "events.md": events_page,
     "recipes.md": recipes_page,

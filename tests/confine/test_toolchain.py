@@ -147,3 +147,12 @@ async def test_ps_sees_only_the_command(run, namespaces):
     result = await run(["ps", "-e", "-o", "args"], limits=Limits(processes=8))
     others = result.stdout.count(b"\n")
     assert others <= 4 if namespaces else others <= 1
+
+
+async def test_a_terminal_of_its_own(run, namespaces):
+    if not namespaces:
+        pytest.skip("the terminals there would be the machine's own")
+    code = "import pty, sys\nsys.exit(pty.spawn(['sh', '-c', 'test -t 0 && echo terminal']))"
+    result = await run(code)
+    assert result.ok, result.output
+    assert b"terminal" in result.stdout

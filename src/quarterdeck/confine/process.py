@@ -119,6 +119,7 @@ class ConfinedProcess:
     def __init__(self, private: Private, level: Level) -> None:
         self._private = private
         self._began_s = time.monotonic()
+        self._duration_s: float | None = None
         self._reason: StoppedBy | None = None
         self._control: _Control
         self._control_transport: asyncio.Transport
@@ -137,7 +138,9 @@ class ConfinedProcess:
     async def wait(self) -> Ending:
         """Wait until the command and every process it started are gone; may be called again."""
         told = await asyncio.shield(self._control.ended)
-        duration_s = time.monotonic() - self._began_s
+        if self._duration_s is None:
+            self._duration_s = time.monotonic() - self._began_s
+        duration_s = self._duration_s
         if told is None:
             return Ending(None, None, StoppedBy.KILLED, duration_s, 0.0, 0, 0, self.level)
         by = told["stopped_by"]
@@ -165,7 +168,8 @@ class ConfinedProcess:
         if self._launcher is not None:
             self.kill()
             try:
-                await asyncio.wait_for(asyncio.shield(self._control.ended), _END_TIMEOUT_S)
+                async with asyncio.timeout(_END_TIMEOUT_S):
+                    await asyncio.shield(self._control.ended)
             except TimeoutError:
                 self._launcher.kill()
             for pipe in self._pipes:
@@ -233,14 +237,16 @@ class ConfinedProcess:
     async def _writer(self, fd: int) -> asyncio.StreamWriter:
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.streams.FlowControlMixin(loop), os.fdopen(fd, "wb", buffering=0)
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()),
+            os.fdopen(fd, "wb", buffering=0),
         )
         self._pipes.append(transport)
         return asyncio.StreamWriter(transport, protocol, None, loop)
 
     async def begun(self, argv: Sequence[str]) -> None:
         """Wait until the command runs, confined; raises why it does not."""
-        told = await asyncio.wait_for(asyncio.shield(self._control.started), _START_TIMEOUT_S)
+        async with asyncio.timeout(_START_TIMEOUT_S):  # wait_for can swallow a cancellation
+            told = await asyncio.shield(self._control.started)
         if told is None:
             raise Unavailable("The launcher of confined commands ended at once.", where=argv[0])
         if "failed" in told:

@@ -28,7 +28,7 @@ _ETC = _words(
 
 # Where version managers keep toolchains below a home directory; never the whole of it.
 _HOME = _words(
-    ".asdf/installs .bun/bin .cargo/bin .cargo/registry .deno/bin .dotnet .local/share/mise/installs "
+    ".asdf/installs .bun/bin .cargo/bin .cargo/registry .deno/bin .dotnet/dotnet .dotnet/host .dotnet/packs .dotnet/sdk .dotnet/shared .local/share/mise/installs "
     ".local/share/uv/python .nvm/versions .pyenv/versions .rustup/settings.toml .rustup/toolchains "
     ".sdkman/candidates .volta/bin .volta/tools go/bin"
 )
@@ -67,8 +67,14 @@ def when_shared() -> tuple[tuple[str, Access], ...]:
 
 
 def when_own() -> tuple[tuple[str, Access], ...]:
-    """What is added when the command has /proc and shared memory of its own."""
-    return (("/proc", READ), (SHARED_MEMORY, UNLISTED | Access.READ_DIR))
+    """What is added when the command has /proc, shared memory and terminals of its own."""
+    terminal = DEVICE | Access.IOCTL_DEV
+    return (
+        ("/proc", READ),
+        (SHARED_MEMORY, UNLISTED | Access.READ_DIR),
+        ("/dev/pts", terminal | Access.READ_DIR),
+        ("/dev/ptmx", terminal),
+    )
 
 
 def search_path(toolchain_dirs: Iterable[str] = ()) -> str:
@@ -101,7 +107,7 @@ def _python() -> Iterator[str]:
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     real = {os.path.realpath(prefix) for prefix in prefixes}
     home = Path(os.path.realpath(sys.executable)).parent.parent
-    yield from sorted(prefixes | real | {str(home)} - {"/"})
+    yield from sorted((prefixes | real | {str(home)}) - {"/"})
 
 
 def _optional_packages(entries: Iterable[str]) -> list[str]:

@@ -152,7 +152,7 @@ class Broker:
             value = self._handlers[self._calls[call.number]](call)
         except OSError as problem:
             error = -(problem.errno or errno.EACCES)
-        except (ValueError, KeyError, struct.error):
+        except Exception:  # noqa: BLE001 - an unanswered call would hang, and a dead broker every one
             error = -errno.EINVAL
         flags = 1 if value == _CONTINUE and not error else 0
         result = value if isinstance(value, int) and not error else 0
@@ -171,8 +171,8 @@ class Broker:
 
     # ------------------------------------------------------------------ processes
 
-    def _fork(self, _call: Call) -> int | str:
-        if self._watch.may_fork():
+    def _fork(self, call: Call) -> int | str:
+        if self._watch.may_fork(call.thread):
             return _CONTINUE
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 

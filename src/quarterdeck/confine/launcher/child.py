@@ -82,6 +82,8 @@ def _own_mounts(shared_memory_bytes: int) -> None:
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     size = f"size={shared_memory_bytes},mode=1777"
     kernel.mount("tmpfs", "/dev/shm", "tmpfs", guarded, size)  # noqa: S108 - where glibc has it
+    terminals = "newinstance,ptmxmode=0666,mode=0600"
+    kernel.mount("devpts", "/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, terminals)
     kernel.mount("proc", "/proc", "proc", guarded | kernel.MS_NOEXEC)
 
 

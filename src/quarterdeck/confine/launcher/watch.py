@@ -39,28 +39,34 @@ class Watch:
         self.cpu_s = 0.0
         self._limits = spec["limits"]
         self._disk = _Disk(spec["writable"], self._limits)
-        self._living = 0
-        self._recent: list[float] = []
+        self._living = self._let_through = 0
+        self._recent: dict[int, float] = {}
         self._lock = _thread.allocate_lock()
 
-    def may_fork(self) -> bool:
-        """Whether one more process fits; counts precisely only when it gets close.
+    def may_fork(self, thread: int) -> bool:
+        """Whether `thread` may start one more process; counts precisely only near the limit.
 
         A process that was let through a moment ago may not be visible yet, so close to the limit
-        this waits until it must be.
+        this waits until it must be. A thread that asks again has got its earlier one.
         """
         with self._lock:
             limit = self._limits["processes"]
+            self._recent.pop(thread, None)
+            self._let_through += 1
+            if self._living + self._let_through < limit:
+                return self._let(thread)
+            self._count(tree.usage(self.root, init=self.init))
             if self._living + len(self._recent) >= limit:
+                time.sleep(_APPEARS_S)
                 self._count(tree.usage(self.root, init=self.init))
-                if self._living + len(self._recent) >= limit:
-                    time.sleep(_APPEARS_S)
-                    self._count(tree.usage(self.root, init=self.init))
             if self._living >= limit:
                 self.exceeded = self.exceeded or "processes"
                 return False
-            self._recent.append(time.monotonic())
-            return True
+            return self._let(thread)
+
+    def _let(self, thread: int) -> bool:
+        self._recent[thread] = time.monotonic()
+        return True
 
     def look(self) -> float:
         """Compare once; the seconds until the next look."""
@@ -79,9 +85,9 @@ class Watch:
         return _INTERVAL_NEAR_S if near > _NEAR else _INTERVAL_S
 
     def _count(self, used: tree.Usage) -> None:
-        self._living = len(used.pids)
+        self._living, self._let_through = len(used.pids), 0
         seen = time.monotonic() - _APPEARS_S
-        self._recent = [moment for moment in self._recent if moment > seen]
+        self._recent = {thread: at for thread, at in self._recent.items() if at > seen}
         self.processes_peak = max(self.processes_peak, self._living)
 
     def _over(self, used: tree.Usage) -> str | None:

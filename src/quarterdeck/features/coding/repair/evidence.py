@@ -141,7 +141,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
     if not facts.confirmed:
         yield "The patch was not confirmed by a run in a fresh process."
     if facts.rival_clusters:
-        yield f"{facts.rival_clusters} other patches pass the same tests and behave differently."
+        yield f"{facts.rival_clusters} other patches pass and are not known to behave the same."
     if facts.killed < _KILLED_MIN:
         yield f"Only {facts.killed} variations of the patched line fail a test."
     if ratio < (_RATIO_MIN_RISKY if risky else _RATIO_MIN):

@@ -63,10 +63,8 @@ class Judge:
         self._import: ForkServer | None = None
         self._spectrum = spectrum
         self._sources = sources
-        order = sorted(spectrum.failing, key=lambda index: spectrum.tests[index].seconds)
-        self._failing = [i for i in order if not spectrum.tests[i].hung] + [
-            i for i in order if spectrum.tests[i].hung
-        ]
+        # In the order of the files, for tests may depend on it; but what hung comes last.
+        self._failing = sorted(spectrum.failing, key=lambda i: (spectrum.tests[i].hung, i))
 
     async def judge(self, edit: Edit, *, patience: float = 1.0, again: bool = False) -> Verdict:
         """Try an edit on the project as it is.
@@ -101,9 +99,12 @@ class Judge:
             **self._time(others, patience),
         }
         answer = await self._swap.ask(request)
-        if answer.get("verdict") == "broke":
+        if answer.get("verdict") == "broke" or _is_partial(answer):
             # Tests may depend on each other's order: what counts is the order of the files.
+            partial = answer
             answer = await self._swap.ask(request | {"in_order": True, "again": True})
+            if answer.get("verdict") != "plausible":
+                answer = partial
         if answer.get("verdict") == "cold":
             return await self._judge_import(edit, patched, patience)
         return _verdict(answer)
@@ -130,33 +131,49 @@ class Judge:
         return _HANG_EVENTS + _HANG_FACTOR * max(events, default=0)
 
     async def _judge_import(self, edit: Edit, patched: str, patience: float) -> Verdict:
+        """The failing tests in a process that imports the patched file; if they pass, all."""
+        failing = [self._spectrum.tests[index].id for index in self._failing]
+        must_collect = sorted(() if failing else self._spectrum.uncollected)
+        first = await self._ask_import(edit.path, patched, failing, must_collect, patience)
+        if first.kind is not Kind.PLAUSIBLE:
+            return first
+        # Code that runs at import can reach every test, so that all of them are asked.
+        return await self._confirm_text(edit.path, patched, patience)
+
+    async def confirm(self, edit: Edit) -> Verdict:
+        """Judge an edit by all tests, in file order, in a process that imports the patched file."""
+        patched = edit.apply(self._sources[edit.path].text)
+        return await self._confirm_text(edit.path, patched, _PATIENCE)
+
+    async def _confirm_text(self, path: str, patched: str, patience: float) -> Verdict:
+        tests = self._spectrum.tests
+        must_pass = {i for i, test in enumerate(tests) if test.passed and not test.skipped}
+        ids = [tests[index].id for index in sorted(must_pass | set(self._failing))]
+        must_collect = sorted(() if self._failing else self._spectrum.uncollected)
+        verdict = await self._ask_import(path, patched, ids, must_collect, patience)
+        flipped = max(1, len(self._failing)) if verdict.kind is Kind.PLAUSIBLE else 0
+        return replace(verdict, flipped=flipped)
+
+    async def _ask_import(
+        self,
+        path: str,
+        patched: str,
+        ids: Sequence[str],
+        must_collect: Sequence[str],
+        patience: float,
+    ) -> Verdict:
         if self._import is None:
             self._import = await self._target.start_server("import")
             await self._import.receive()
-        tests = self._spectrum.tests
-        others = [test for test in tests if test.passed and not test.skipped]
-        failing = [tests[index].id for index in self._failing]
-        must_collect = sorted(() if failing else self._spectrum.uncollected)
-        files = sorted({name.split("::")[0] for name in failing} | set(must_collect))
+        indices = range(len(self._spectrum.tests))
         request = {
             "op": "try",
-            "file": edit.path,
+            "file": path,
             "text": patched,
-            "failing_ids": failing,
-            "other_ids": list[str](),
-            "must_collect": must_collect,
-            "files": files,
-            **self._time([], patience, _IMPORT_CPU_S),
-        }
-        verdict = replace(_verdict(await self._import.ask(request)), imported=True)
-        if verdict.kind is not Kind.PLAUSIBLE or not others:
-            return verdict
-        # Code that runs at import can reach every test, so that all of them are asked.
-        ids = [test.id for test in others]
-        request |= {
-            "other_ids": ids,
-            "files": sorted({name.split("::")[0] for name in ids} | set(files)),
-            **self._time(list(range(len(tests))), patience, _IMPORT_CPU_S),
+            "ids": list(ids),
+            "must_collect": list(must_collect),
+            "files": sorted({name.split("::")[0] for name in ids} | set(must_collect)),
+            **self._time(indices if len(ids) > len(self._failing) else [], patience, _IMPORT_CPU_S),
         }
         return replace(_verdict(await self._import.ask(request)), imported=True)
 
@@ -166,11 +183,6 @@ class Judge:
         last = source.line_of(max(edit.start, edit.end - 1))
         lines = range(source.line_of(edit.start), last + 1)
         return self._spectrum.covering([(edit.path, line) for line in lines])
-
-    async def confirm(self, edit: Edit) -> Verdict:
-        """Judge an edit by all tests in a process that imports the patched file."""
-        patched = edit.apply(self._sources[edit.path].text)
-        return await self._judge_import(edit, patched, _PATIENCE)
 
     async def behave(
         self,
@@ -239,6 +251,10 @@ def segment_text(source: Source, segment: tuple[int, int], patched: str) -> str:
     start = source.line_start(first)
     rest = len(source.text) - source.line_start(last) - len(source.line(last))
     return patched[start : len(patched) - rest]
+
+
+def _is_partial(answer: Mapping[str, object]) -> bool:
+    return answer.get("verdict") == "fail" and bool(answer.get("flipped"))
 
 
 def _verdict(answer: Mapping[str, object]) -> Verdict:

@@ -13,6 +13,7 @@ from quarterdeck.features.coding.repair.spectrum import Spectrum
 _FRAME_BONUS = (0.5, 0.3, 0.2)
 _IMPORTED_SHARE = 0.6
 _SIGNATURE_SHARE = 0.5
+_CONDITION_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ def rank(spectrum: Spectrum, sources: Mapping[str, Source]) -> list[Suspect]:
     for key, bonus in _frame_bonuses(spectrum, sources):
         scores[key] = scores.get(key, 0.0) + bonus
         reasons[key] = "named in the traceback"
+    for key, score in list(_from_bodies(scores, sources)):
+        _raise_to(scores, key, score)
     for key, score, why in list(_inherited(scores, sources)):
         if key not in scores:
             reasons[key] = why
@@ -93,6 +96,18 @@ def _frame_bonuses(
             statement = sources[file].statement_at(line)
             if statement is not None:
                 yield (file, statement.lineno), bonus / len(known)
+
+
+def _from_bodies(
+    scores: Mapping[tuple[str, int], float], sources: Mapping[str, Source]
+) -> Iterator[tuple[tuple[str, int], float]]:
+    """A wrong condition shows in what it lets run: tests and loops inherit from their bodies."""
+    for (file, line), score in scores.items():
+        source = sources[file]
+        statement = source.statement_at(line)
+        parent = source.parent(statement) if statement is not None else None
+        if isinstance(parent, ast.If | ast.While | ast.For) and (file, parent.lineno) in scores:
+            yield (file, parent.lineno), score * _CONDITION_SHARE
 
 
 def _inherited(

@@ -102,15 +102,23 @@ def _go_on(_index: int, _passed: bool, _seconds: float) -> bool:
 
 
 def _arguments(frame: FrameType) -> Arguments | None:
-    """A copy of the positional arguments; None where they cannot be copied or are not plain."""
+    """A copy of the arguments (positional ones, then a dict); None where they resist copying."""
     code = frame.f_code
-    if code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
-        return None
-    names = code.co_varnames[: code.co_argcount]
+    positional = code.co_varnames[: code.co_argcount]
+    named_end = code.co_argcount + code.co_kwonlyargcount
+    named = code.co_varnames[code.co_argcount : named_end]
     tracing = sys.gettrace()
     sys.settrace(None)
     try:
-        return copy.deepcopy(tuple(frame.f_locals[name] for name in names))
+        values = frame.f_locals
+        args = [values[name] for name in positional]
+        keywords = {name: values[name] for name in named}
+        if code.co_flags & inspect.CO_VARARGS:
+            args += values[code.co_varnames[named_end]]
+            named_end += 1
+        if code.co_flags & inspect.CO_VARKEYWORDS:
+            keywords.update(values[code.co_varnames[named_end]])
+        return copy.deepcopy((*args, keywords))
     except Exception:  # noqa: BLE001 - the target's own objects may refuse to be copied
         return None
     finally:
@@ -122,8 +130,8 @@ def _with_variants(
 ) -> Iterator[tuple[FunctionType, Arguments]]:
     yield from calls
     for function, args in calls:
-        for _ in range(_VARIANTS_PER_CALL if args else 0):
-            position = rng.randrange(len(args))
+        for _ in range(_VARIANTS_PER_CALL if len(args) > 1 else 0):
+            position = rng.randrange(len(args) - 1)
             variants = _vary(args[position])
             if variants:
                 changed = list(args)
@@ -181,7 +189,7 @@ def _outcome(function: Callable[..., Any], args: Arguments) -> str:
     try:
         mine = copy.deepcopy(args)
         signal.setitimer(signal.ITIMER_REAL, _CALL_S)
-        result = function(*mine)
+        result = function(*mine[:-1], **mine[-1])
         if inspect.isgenerator(result):
             result = list(itertools.islice(result, _YIELDED_MAX))
         elif inspect.iscoroutine(result):
@@ -203,6 +211,7 @@ def _plain(value: Any) -> str:
 
 def _show(args: Arguments) -> str:
     try:
-        return ", ".join(_plain(arg)[:_TEXT_MAX] for arg in args)
+        named = [f"{name}={_plain(value)[:_TEXT_MAX]}" for name, value in args[-1].items()]
+        return ", ".join([*(_plain(arg)[:_TEXT_MAX] for arg in args[:-1]), *named])
     except Exception:  # noqa: BLE001 - the target's own __repr__ may do anything
         return "?"

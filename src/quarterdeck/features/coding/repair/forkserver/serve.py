@@ -362,18 +362,18 @@ class ImportServer(Server):
         assert self._request is not None
         assert self._writer is not None
         by_id = {item.nodeid: item for item in session.items}
-        failing = [by_id.get(name) for name in self._request["failing_ids"]]
-        others = [by_id.get(name) for name in self._request["other_ids"]]
-        whole = [
-            item
-            for item in session.items
-            if item.nodeid.split("::")[0] in self._request["must_collect"]
-        ]
-        if self._collect_errors or None in failing or None in others:
+        wanted = [by_id.get(name) for name in self._request["ids"]]
+        if self._collect_errors or None in wanted:
             self._writer.send({"event": "verdict", "verdict": "fail", "flipped": 0})
             self._writer.finish()
-        known = {id(item) for item in failing}
-        judge(self, self._writer, failing + [i for i in whole if id(i) not in known], others)
+        must_collect = set(self._request["must_collect"])
+        known = {id(item) for item in wanted}
+        others = [
+            item
+            for item in session.items
+            if item.nodeid.split("::")[0] in must_collect and id(item) not in known
+        ]
+        judge(self, self._writer, wanted + others, [])
 
 
 def _overwrite(path: str, text: str) -> None:

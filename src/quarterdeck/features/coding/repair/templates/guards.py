@@ -60,6 +60,10 @@ def _exits(site: Site) -> list[str]:
         if isinstance(node.value, ast.Constant | ast.Name | ast.List | ast.Dict | ast.Tuple | None):
             found.setdefault(site.text_of(node))
     found.setdefault("return None" if returns else "return")
+    if site.function.name == "__next__":
+        found.setdefault("raise StopIteration")
+    raises = [node for node in ast.walk(site.function) if isinstance(node, ast.Raise)]
+    found.update(dict.fromkeys(text for node in raises if "\n" not in (text := site.text_of(node))))
     for value in ("False", "True", "[]", '""', "0", "1") if returns else ():
         found.setdefault(f"return {value}")
     return list(found)

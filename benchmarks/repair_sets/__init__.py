@@ -1,0 +1,1 @@
+"""Bug sets for the repair benchmark, made at run time from packages of the ordinary client."""

@@ -118,10 +118,13 @@ asyncio.run(run_command(
 """
 
 
-def test_killing_the_server_kills_the_tree(tree, mark, namespaces):
+def test_killing_the_server_kills_the_tree(tree, tmp_path, mark, namespaces):
+    tmp = tmp_path / "tmp"
+    tmp.mkdir()
     code = SURVIVE.format(mark="", then="time.sleep(60)")
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(tree), mark, "own" if namespaces else "shared", code]
+        [sys.executable, "-c", SERVER, str(tree), mark, "own" if namespaces else "shared", code],
+        env={**os.environ, "TMPDIR": str(tmp)},
     )
     deadline = time.monotonic() + 20
     while len(alive(mark)) < 5 and time.monotonic() < deadline:  # the server itself is one
@@ -133,6 +136,9 @@ def test_killing_the_server_kills_the_tree(tree, mark, namespaces):
     while alive(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert alive(mark) == []
+    while list(tmp.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp.iterdir()) == []
 
 
 async def test_killing_the_launcher_kills_the_main_process(tree, mark, namespaces):

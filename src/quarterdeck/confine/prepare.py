@@ -71,9 +71,11 @@ def spec(
     env: Mapping[str, str],
     confinement: Confinement,
     writable: Iterable[Path],
+    made: Path | None,
     report: LevelReport,
 ) -> Spec:
-    """Everything the launcher needs; `writable` includes the command's HOME and TMPDIR.
+    """Everything the launcher needs; `writable` includes the command's HOME and TMPDIR,
+    which lie in `made` when they were made for this run.
 
     Raises:
         InvalidInput: when a readable or writable path does not exist.
@@ -107,6 +109,7 @@ def spec(
         "writable": places,
         "ports": sorted(confinement.network.ports),
         "own_servers": confinement.network.own_servers,
+        "made": str(made) if made else None,
     }
 
 

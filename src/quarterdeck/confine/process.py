@@ -363,6 +363,7 @@ def _prepared(
             env=prepare.environment(env, private.home, private.tmp),
             confinement=confinement,
             writable=dict.fromkeys((*confinement.writable, private.home, private.tmp)),
+            made=private.made,
             report=report,
         )
     except BaseException:

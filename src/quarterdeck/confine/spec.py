@@ -11,7 +11,8 @@ class Spec(TypedDict):
     `landlock` holds the handled rights on files, on TCP and the scopes, None where the kernel has
     no Landlock. `rules` are (path, access) pairs; `rules_own` are added when the command gets
     namespaces of its own, `rules_shared` when not; likewise `filter_own` and `filter`. `calls`
-    names the asked system calls by number. `limits` are those the launcher watches over.
+    names the asked system calls by number. `made` is the directory made for this run, which the
+    launcher removes only when the server is no longer there to do it. `limits` are those the launcher watches over.
     """
 
     argv: list[str]
@@ -31,6 +32,7 @@ class Spec(TypedDict):
     writable: list[str]
     ports: list[int]
     own_servers: bool
+    made: str | None
 
 
 class Ended(TypedDict):

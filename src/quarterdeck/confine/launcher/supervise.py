@@ -44,7 +44,9 @@ def main(control_fd: int) -> None:
     if stopped_by:
         command.watch.look()  # what is killed in a namespace leaves no account
     status = _end(command)
-    _send(control, {"ended": _ended(command, status, stopped_by)})
+    told = _send(control, {"ended": _ended(command, status, stopped_by)})
+    if not told and spec["made"]:
+        _remove(spec["made"])  # the server would have done it
     os._exit(0)
 
 
@@ -207,9 +209,28 @@ def _exactly(control: _socket.socket, size: int) -> bytes:
     return found
 
 
-def _send(control: _socket.socket, message: dict[str, object]) -> None:
+def _send(control: _socket.socket, message: dict[str, object]) -> bool:
+    """Tell the server; False when it is gone."""
     content = marshal.dumps(message)
     try:
         control.sendall(len(content).to_bytes(4, "little") + content)
     except OSError:
-        return  # the server is gone: there is nobody left to tell
+        return False
+    return True
+
+
+def _remove(root: str) -> None:
+    """Remove a directory and what is below; what cannot be removed stays."""
+    for _, folders, files, here in os.fwalk(root, topdown=False):
+        for name in folders + files:
+            remove = os.rmdir if name in folders else os.unlink
+            try:
+                remove(name, dir_fd=here)
+            except NotADirectoryError:
+                os.unlink(name, dir_fd=here)  # a link to a directory
+            except OSError:
+                continue
+    try:
+        os.rmdir(root)
+    except OSError:
+        return

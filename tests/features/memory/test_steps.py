@@ -156,6 +156,12 @@ async def test_a_rolled_back_mission_no_longer_counts_as_upheld(tmp_path):
         ({"verify": {"passed": False}}, "not_proved", False),
         ({"verify": {"passed": None}}, "unknown", None),
         ({"verify": {"passed": True}, "approve": {"approved": False}}, "rejected", False),
+        ({"verify": {"passed": False}, "verify_2": {"rejected": True}}, "rejected", False),
+        (
+            {"verify": {"passed": True}, "promote": {"promoted": False, "outcome": "rejected"}},
+            "rejected",
+            False,
+        ),
         ({"verify": {"passed": True}, "promote": {"promoted": True}}, "promoted", True),
         ({"promote": {"promoted": True}, "observe": {"rolled_back": True}}, "rolled_back", False),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,6 +192,19 @@ def test_embeddings_are_used_when_they_cover_every_text():
     partly = medoid(texts, Vectors("mini", {"one": (1.0, 0.0)}))
     assert partly is not None
     assert partly.basis == "token-set"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_equal_points_are_decided_by_first_places_whatever_the_order_of_adding(order):
+    # Weight 0.6 each. fix_logic: 3 + 3 = 6, add_tests: 2 + 3 + 1 = 6, refactor: 1 + 2 + 2 = 5.
+    siblings = [
+        ballot("q1", (FIX, TESTS, REFACTOR), family="qwen"),
+        ballot("q2", (TESTS, REFACTOR), family="qwen"),
+        ballot("q3", (FIX, REFACTOR, TESTS), family="qwen"),
+    ]
+    result = decide([siblings[n] for n in order])
+    assert result.points == {FIX: 3.6, TESTS: 3.6, REFACTOR: 3.0}
+    assert result.leader == FIX
 
 
 KINDS = st.sampled_from(list(ApproachKind))

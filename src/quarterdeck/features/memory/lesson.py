@@ -52,12 +52,21 @@ def outcome_of(outputs: Outputs) -> str:
         return "rolled_back"
     if any(output.get("promoted") is True for output in outputs.values()):
         return "promoted"
-    if any(output.get("approved") is False for output in outputs.values()):
+    if any(_is_rejected(output) for output in outputs.values()):
         return "rejected"
     proof = last_proof(outputs)
     if proof is None or not isinstance(proof[1].get("passed"), bool):
         return "unknown"
     return "proved" if proof[1]["passed"] else "not_proved"
+
+
+def _is_rejected(output: Mapping[str, Json]) -> bool:
+    """Whether a person said no at this step."""
+    return (
+        output.get("approved") is False
+        or output.get("rejected") is True
+        or output.get("outcome") == "rejected"
+    )
 
 
 def upheld_by(outcome: str) -> bool | None:

@@ -170,7 +170,7 @@ def borda(stances: Sequence[Stance], weights: Mapping[str, float]) -> dict[Appro
     for one in stances:
         for kind, value in zip(one.ranking, POINTS, strict=False):
             points[kind] = points.get(kind, 0.0) + value * weights[one.ballot.model]
-    return points
+    return {kind: _rounded(value) for kind, value in points.items()}
 
 
 def unassailable(points: Mapping[ApproachKind, float], weight_left: float) -> bool:
@@ -211,8 +211,10 @@ def majority(votes: Sequence[tuple[Vote, float]]) -> Vote | None:
     counted: dict[Vote, float] = {}
     for value, weight in votes:
         counted[value] = counted.get(value, 0.0) + weight
-    ranked = sorted(counted.items(), key=lambda pair: -pair[1])
-    if not ranked or (len(ranked) > 1 and _same(ranked[0][1], ranked[1][1])):
+    ranked = sorted(
+        ((value, _rounded(weight)) for value, weight in counted.items()), key=lambda pair: -pair[1]
+    )
+    if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]
 
@@ -234,16 +236,14 @@ def _leader(
     if not ranked:
         return None, ()
     best = ranked[0]
-    tied = tuple(
-        k for k in ranked if _same(points[k], points[best]) and _same(firsts[k], firsts[best])
-    )
+    tied = tuple(k for k in ranked if (points[k], firsts[k]) == (points[best], firsts[best]))
     return (best, ()) if len(tied) == 1 else (None, tied)
 
 
 def _first_weight(
     stances: Sequence[Stance], weights: Mapping[str, float], kind: ApproachKind
 ) -> float:
-    return sum(weights[one.ballot.model] for one in stances if one.first == kind)
+    return _rounded(sum(weights[one.ballot.model] for one in stances if one.first == kind))
 
 
 def _support(
@@ -251,7 +251,7 @@ def _support(
 ) -> float | None:
     if leader is None:
         return None
-    return _first_weight(stances, weights, leader) / sum(weights.values())
+    return _first_weight(stances, weights, leader) / _rounded(sum(weights.values()))
 
 
 def _status(
@@ -282,8 +282,9 @@ def _quote(
     return medoid(texts, vectors)
 
 
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) < 1e-9
+def _rounded(weight: float) -> float:
+    """Without the noise of adding fractions in this or that order: it must decide nothing."""
+    return round(weight, 9)
 
 
 def _noun(n: int, noun: str) -> str:

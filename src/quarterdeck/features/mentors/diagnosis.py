@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from quarterdeck.core.errors import StepFailed
 from quarterdeck.core.events import Json
 from quarterdeck.core.mission import TaskKind
@@ -16,12 +14,14 @@ from quarterdeck.features.mentors.consensus import consensus_json
 from quarterdeck.features.mentors.consult import ask_and_store, counted
 from quarterdeck.features.mentors.opinion import Opinion
 from quarterdeck.features.mentors.prompt import shortened
-from quarterdeck.features.mentors.records import Outputs, material
+from quarterdeck.features.mentors.records import (
+    BASELINE,
+    EVIDENCE_CHARS,
+    Outputs,
+    failing_text,
+    material,
+)
 from quarterdeck.features.mentors.roundtable import Mentors
-
-EVIDENCE_CHARS = 6_000
-BASELINE = "baseline"
-"""The step that runs the tests before any change: what fails there is the task, not a result."""
 
 
 async def diagnose(ctx: StepContext) -> Done:
@@ -68,23 +68,6 @@ def failed_proof(outputs: Outputs, stated: Any = None) -> str:
             hint="Give it the condition that the proof did not pass.",
         )
     return failed[-1]
-
-
-def failing_text(proof: Mapping[str, Json]) -> str:
-    """What failed, as text for a prompt: the failures, else the reasons, else the output's end."""
-    for key in ("failures", "failing", "reasons", "reason", "output"):
-        value = proof.get(key)
-        if value:
-            return shortened(_text(value), EVIDENCE_CHARS)
-    return ""
-
-
-def _text(value: Json) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "\n".join(_text(one) for one in value)
-    return orjson.dumps(value).decode()
 
 
 async def _diff(ctx: StepContext, proof: Mapping[str, Json]) -> str:

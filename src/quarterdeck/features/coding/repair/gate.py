@@ -182,14 +182,11 @@ def line_mutants(source: Source, edit: Edit, original: str) -> Iterator[Edit]:
     """Variations of the patched lines, at most MUTANTS_MAX, drawn from many families in turn."""
     first = source.line_of(edit.start)
     last = source.line_of(max(edit.start, edit.start + len(edit.text) - 1))
-    sites: dict[int, Site] = {}
-    for line in range(first, last + 1):
-        statement = source.statement_at(line)
-        if statement is not None:
-            sites.setdefault(statement.lineno, Site(source, statement))
+    lines = range(first, last + 1)
+    statements = dict.fromkeys(s for line in lines for s in source.statements_on(line))
     makers = [
-        family.propose(site)
-        for site in sites.values()
+        family.propose(Site(source, statement))
+        for statement in statements
         for family in FAMILIES
         if family.name in _MUTATING
     ]

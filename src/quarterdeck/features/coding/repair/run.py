@@ -172,9 +172,10 @@ def _lanes(
     faults += spectrum.uncollected.values()
     for suspect in ranked:
         source = sources[suspect.file]
-        statement = source.statement_at(suspect.line)
-        if statement is None:
-            continue
-        site = Site(source, statement, tuple(faults), wanted)
-        for family in FAMILIES:
-            yield Lane(suspect.score, family.prior_max, lambda f=family, s=site: f.propose(s))
+        for statement in source.statements_on(suspect.line):
+            site = Site(source, statement, tuple(faults), wanted)
+            share = _IMPORT_SHARE if source.runs_at_import(statement) else 1.0
+            for family in FAMILIES:
+                yield Lane(
+                    suspect.score * share, family.prior_max, lambda f=family, s=site: f.propose(s)
+                )

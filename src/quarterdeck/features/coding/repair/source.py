@@ -117,6 +117,18 @@ class Source:
         """The innermost statement whose own lines (not those of its body) hold the line."""
         return self._statement_by_line.get(line)
 
+    def statements_on(self, line: int) -> list[ast.stmt]:
+        """The statement of a line and those it shares the line with (`if x: return y`)."""
+        found: list[ast.stmt] = []
+        inner = self.statement_at(line)
+        if inner is None:
+            return found
+        found += [node for node in self.block_of(inner) if line in self.header_lines(node)]
+        for outer in self.ancestors(inner):
+            if isinstance(outer, ast.stmt) and line in self.header_lines(outer):
+                found.append(outer)
+        return found
+
     def header_lines(self, statement: ast.stmt) -> range:
         """A simple statement's lines; of a compound one those before its body."""
         assert statement.end_lineno is not None, "parsed nodes know their end"

@@ -81,7 +81,7 @@ async def test_with_a_given_port_no_server_can_be_opened(run, server):
     assert b"PermissionError" in result.stderr
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])  # noqa: S104
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])  # noqa: S104 - to be narrowed
 async def test_a_test_suite_can_talk_to_its_own_servers(run, host):
     result = await run(SERVE.format(host=host), network=Network.LOOPBACK)
     assert result.ok, result.output

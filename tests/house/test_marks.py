@@ -12,6 +12,7 @@ SKIPPED = {
     "tests/confine/test_attacks.py": "root, or a Python that an ordinary user can start",
     "tests/confine/test_limits.py": "namespaces, without which shared memory is the machine's own",
     "tests/confine/test_toolchain.py": "the toolchain in question",
+    "tests/features/mentors/test_bundled_grammar.py": "the bundled model, where it was not installed",
     "tests/features/coding/test_testrun.py": "the tools of the ecosystem in question",
     "tests/features/coding/git/test_promote.py": "OpenSSH's ssh-keygen, as a second opinion; root",
     "tests/features/coding/git/test_signing.py": "OpenSSH's ssh-keygen, as a second opinion",

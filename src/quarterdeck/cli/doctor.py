@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from quarterdeck.confine import Confinement, Level, probe, run_command
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.llm.bundled_file import pull
 from quarterdeck.settings import Settings
+from quarterdeck.storage.db import SQLITE_VERSION
 
 FREE_BYTES_MIN = 1_000_000_000
 PROBE_TIMEOUT_S = 20.0
@@ -46,7 +46,7 @@ async def examine(settings: Settings) -> list[Check]:
 
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Check("python", True, f"{version}, SQLite {sqlite3.sqlite_version}")
+    return Check("python", True, f"{version}, SQLite {SQLITE_VERSION}")
 
 
 async def _git() -> Check:

@@ -46,7 +46,7 @@ class _Control(asyncio.Protocol):
             if len(self._received) < 4 + size:
                 return
             # the launcher is our own program; the confined command cannot reach this socket
-            message = marshal.loads(bytes(self._received[4 : 4 + size]))  # noqa: S302
+            message = marshal.loads(bytes(self._received[4 : 4 + size]))  # noqa: S302 - from our launcher alone
             del self._received[: 4 + size]
             self._take(message)
 

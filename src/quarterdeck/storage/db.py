@@ -24,6 +24,8 @@ CHECKPOINT_FALLBACK_PAGES = 20_000
 PAGE_BYTES = 8192
 """Of a new SQLite file; holds a typical event with its outputs two or three times."""
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""Of the library that this Python brings."""
 WRITER_LOCK = 0x51_7561_7274_6572
 """The Postgres advisory lock of the one writer: the letters `Quarter`."""
 

@@ -1,3 +1,5 @@
+"""What the diff audit finds in a change."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""`quarterdeck.yaml` is strict and says what does not fit."""
+
 from contextlib import suppress
 
 import pytest

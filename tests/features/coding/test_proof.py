@@ -1,3 +1,5 @@
+"""Which runs make a proof, and which rule stops one that does not."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Security risks and secrets that a change adds, and only those."""
+
 import pytest
 
 from quarterdeck.features.coding.audit import Change

@@ -1,3 +1,5 @@
+"""Which commands are found in a tree, in which order, and why."""
+
 import json
 import sys
 from pathlib import Path

@@ -119,7 +119,7 @@ async def test_a_rollback_killed_at_a_point_ends_with_one_commit(
 async def test_a_promotion_killed_at_any_time_ends_with_one_merge_commit(
     mirrors: Mirrors, repository: Path, sandboxes: Place, key: SigningKey, tmp_path: Path
 ) -> None:
-    chance = random.Random(7)  # noqa: S311 - which moment is hit is no secret
+    chance = random.Random(7)
     for number in range(6):
         mirror = await mirrors.open(str(repository))
         name = f"m{number}"

@@ -1,3 +1,5 @@
+"""Reports of every format are read, and broken ones are named."""
+
 import json
 from contextlib import suppress
 from xml.sax.saxutils import quoteattr

@@ -12,7 +12,7 @@ from benchmarks.repair_sets.bug import Bug
 from benchmarks.repair_sets.packages import import_path
 from quarterdeck.features.coding.repair.judge import Judge
 from quarterdeck.features.coding.repair.project import pytest_command
-from quarterdeck.features.coding.repair.source import FunctionNode, Source
+from quarterdeck.features.coding.repair.source import Source
 from quarterdeck.features.coding.repair.spectrum import Spectrum, collect
 from quarterdeck.features.coding.repair.target import make_target
 
@@ -76,15 +76,5 @@ def _functions(right: Source, patched: str) -> list[tuple[str, str, int]]:
         (i for i, (a, b) in enumerate(zip(mine[::-1], theirs[::-1], strict=False)) if a != b), 0
     )
     last = max(first, len(mine) - tail)
-    found: set[tuple[str, str, int]] = set()
-    for line in range(first, last + 1):
-        statement = right.statement_at(line)
-        if statement is None:
-            continue
-        function = (
-            statement if isinstance(statement, FunctionNode) else right.function_of(statement)
-        )
-        if function is not None:
-            start = min([function.lineno, *(d.lineno for d in function.decorator_list)])
-            found.add((right.path, function.name, start))
-    return sorted(found)
+    places = (right.outermost_function(line) for line in range(first, last + 1))
+    return sorted({place for place in places if place is not None})

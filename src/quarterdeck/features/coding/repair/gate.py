@@ -20,7 +20,7 @@ from quarterdeck.features.coding.repair.handover import unified_diff
 from quarterdeck.features.coding.repair.judge import Judge, Kind
 from quarterdeck.features.coding.repair.schedule import REMOVAL_SHARE
 from quarterdeck.features.coding.repair.search import Found
-from quarterdeck.features.coding.repair.source import FunctionNode, Source
+from quarterdeck.features.coding.repair.source import Source
 from quarterdeck.features.coding.repair.templates import FAMILIES
 from quarterdeck.features.coding.repair.templates.site import Site
 
@@ -146,16 +146,7 @@ class Gate:
 
     def _function(self, edit: Edit) -> tuple[str, str, int] | None:
         source = self._sources[edit.path]
-        statement = source.statement_at(source.line_of(edit.start))
-        if statement is None:
-            return None
-        function = (
-            statement if isinstance(statement, FunctionNode) else source.function_of(statement)
-        )
-        if function is None:
-            return None
-        first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
-        return edit.path, function.name, first
+        return source.outermost_function(source.line_of(edit.start))
 
 
 def by_cluster(ranked: Sequence[Found], behaviour: Behaviour) -> list[Found]:

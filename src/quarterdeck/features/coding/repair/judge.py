@@ -85,7 +85,11 @@ class Judge:
         whole = range(first, (last if text is source.text else first) + 1)
         others = self._spectrum.covering([(edit.path, line) for line in whole])
         segment = source.segment_at(first)
-        if segment is None or self._spectrum.uncollected:
+        early = first in self._spectrum.imported.get(edit.path, ())
+        only_early = early and not any(
+            self._spectrum.runs_in_tests(edit.path, line) for line in whole
+        )
+        if segment is None or self._spectrum.uncollected or only_early:
             return await self._judge_import(edit, patched, patience)
         request = {
             "op": "try",

@@ -95,6 +95,9 @@ class Repair:
             seen.update(test.lines or ())
             faults += [test.fault] if test.fault else []
         seen.update(file for fault in faults for file, _, _ in fault.frames)
+        if not seen & files.keys():
+            # Nothing was seen to run: then it is what ran before, at import.
+            seen.update(spectrum.imported)
         found: dict[str, Source] = {}
         for name in sorted(seen & files.keys()):
             source = read_source(name, files[name])

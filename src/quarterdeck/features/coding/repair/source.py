@@ -86,6 +86,23 @@ class Source:
             inner = outer
         return None
 
+    def outermost_function(self, line: int) -> tuple[str, str, int] | None:
+        """Path, name and first line of the outermost function around a line.
+
+        Functions inside functions are made anew at each call, so that only the outermost one can
+        be found in a running process.
+        """
+        statement = self.statement_at(line)
+        if statement is None:
+            return None
+        around = [statement, *self.ancestors(statement)]
+        functions = [node for node in around if isinstance(node, FunctionNode)]
+        if not functions:
+            return None
+        outer = functions[-1]
+        first = min([outer.lineno, *(d.lineno for d in outer.decorator_list)])
+        return self.path, outer.name, first
+
     def class_of(self, node: ast.AST) -> ast.ClassDef | None:
         return next((n for n in self.ancestors(node) if isinstance(n, ast.ClassDef)), None)
 

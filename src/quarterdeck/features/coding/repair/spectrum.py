@@ -16,6 +16,8 @@ Tell = Callable[[str, Mapping[str, Json]], None]
 FAILING_TRACED_MAX = 24
 PASSING_TRACE_S_MAX = 10.0
 STALL_S_MAX = 10.0
+_STALL_S_MIN = 1.5
+_STALL_FACTOR = 20.0
 EVENTS_MAX = 2_000_000
 _Lines = Mapping[str, frozenset[int]]
 
@@ -67,14 +69,22 @@ class TestRun:
 
 @dataclass(slots=True)
 class Spectrum:
-    """All tests in file order, those to repair (`failing`, by index), and collection faults."""
+    """All tests in file order, those to repair (`failing`, by index), and collection faults.
+
+    `entered` are the functions failing tests ran, `imported` the lines that ran before any test.
+    """
 
     tests: list[TestRun]
     test_files: tuple[str, ...]
     uncollected: dict[str, Fault] = field(default_factory=dict)
     failing: tuple[int, ...] = ()
     entered: set[tuple[str, str, int]] = field(default_factory=set)
+    imported: dict[str, frozenset[int]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def runs_in_tests(self, file: str, line: int) -> bool:
+        """Whether a failing test runs the line, rather than only the import before."""
+        return any(line in (self.tests[i].lines or {}).get(file, ()) for i in self.failing)
 
     def covering(self, lines: Collection[tuple[str, int]]) -> list[int]:
         """The passing tests that ran one of the lines, and those of unknown coverage, in order."""
@@ -93,6 +103,7 @@ async def collect(server: ForkServer) -> Spectrum:
     """Wait for the server's collection and note what it found."""
     tests: list[TestRun] = []
     uncollected: dict[str, Fault] = {}
+    imported: dict[str, frozenset[int]] = {}
     while True:
         message = await server.receive()
         match message["event"]:
@@ -100,8 +111,11 @@ async def collect(server: ForkServer) -> Spectrum:
                 tests.extend(TestRun(name) for name in message["ids"])
             case "uncollected":
                 uncollected[message["node"]] = Fault.read(message["fault"])
+            case "imported":
+                imported[message["file"]] = frozenset(message["lines"])
             case _:
-                return Spectrum(tests, tuple(message["files"]), uncollected)
+                files = tuple(message["files"])
+                return Spectrum(tests, files, uncollected, imported=imported)
 
 
 async def measure(
@@ -136,8 +150,8 @@ async def _run_all(server: ForkServer, spectrum: Spectrum, budget_s: float, tell
     """Run every test; one that hangs or kills the process counts as failed and we go on after."""
     deadline = time.monotonic() + budget_s
     todo = list(range(len(spectrum.tests)))
+    stall_s = min(STALL_S_MAX, budget_s / 4)
     while todo and (left_s := deadline - time.monotonic()) > 0:
-        stall_s = min(STALL_S_MAX, budget_s / 3)
         request = {"op": "run", "tests": todo, "timeout_s": left_s, "stall_s": stall_s}
         done = 0
         async for message in server.stream(request):
@@ -151,6 +165,9 @@ async def _run_all(server: ForkServer, spectrum: Spectrum, budget_s: float, tell
         if done < len(todo):
             stuck = spectrum.tests[todo[done]]
             stuck.passed, stuck.hung = False, True
+            # One hang makes more hangs likely: now what the other tests took is the measure.
+            slowest_s = max(test.seconds for test in spectrum.tests)
+            stall_s = min(stall_s, max(_STALL_S_MIN, _STALL_FACTOR * slowest_s))
         todo = todo[done + 1 :]
 
 

@@ -10,10 +10,13 @@ from math import sqrt
 from quarterdeck.features.coding.repair.source import FunctionNode, Source
 from quarterdeck.features.coding.repair.spectrum import Spectrum
 
+_IDLE = ast.Pass | ast.Global | ast.Nonlocal | ast.Import | ast.ImportFrom
 _FRAME_BONUS = (0.5, 0.3, 0.2)
 _IMPORTED_SHARE = 0.6
 _SIGNATURE_SHARE = 0.5
 _CONDITION_SHARE = 0.9
+_CALLED_AT_IMPORT_SHARE = 0.35
+_RAN_AT_IMPORT_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def rank(spectrum: Spectrum, sources: Mapping[str, Source]) -> list[Suspect]:
         reasons[key] = "named in the traceback"
     for key, score in list(_from_bodies(scores, sources)):
         _raise_to(scores, key, score)
-    for key, score, why in list(_inherited(scores, sources)):
+    early = list(_imported(spectrum, sources, max(scores.values(), default=1.0)))
+    for key, score, why in [*_inherited(scores, sources), *early]:
         if key not in scores:
             reasons[key] = why
         _raise_to(scores, key, score)
@@ -80,7 +84,7 @@ def _line_scores(spectrum: Spectrum) -> dict[tuple[str, int], float]:
 
 def _is_idle(statement: ast.stmt) -> bool:
     """Statements no edit can improve: definitions, docstrings, imports, pass."""
-    if isinstance(statement, FunctionNode | ast.ClassDef | ast.Pass | ast.Global | ast.Nonlocal):
+    if isinstance(statement, FunctionNode | ast.ClassDef | _IDLE):
         return True
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
@@ -108,6 +112,21 @@ def _from_bodies(
         parent = source.parent(statement) if statement is not None else None
         if isinstance(parent, ast.If | ast.While | ast.For) and (file, parent.lineno) in scores:
             yield (file, parent.lineno), score * _CONDITION_SHARE
+
+
+def _imported(
+    spectrum: Spectrum, sources: Mapping[str, Source], best: float
+) -> Iterator[tuple[tuple[str, int], float, str]]:
+    """What ran at import in the files under suspicion: functions called then, other statements."""
+    for file, lines in spectrum.imported.items():
+        source = sources.get(file)
+        for line in sorted(lines) if source is not None else ():
+            statement = source.statement_at(line) if source is not None else None
+            if source is None or statement is None or _is_idle(statement):
+                continue
+            inside = source.function_of(statement) is not None
+            share = _CALLED_AT_IMPORT_SHARE if inside else _RAN_AT_IMPORT_SHARE
+            yield (file, statement.lineno), best * share, "runs at import"
 
 
 def _inherited(

@@ -56,7 +56,7 @@ def pytest_cmdline_main(config: Any) -> Any:
         option = config.option
         if hasattr(option, "numprocesses"):
             option.numprocesses, option.dist = 0, "no"
-        option.tbstyle = "native"
+        option.tbstyle = "line"
         option.verbose = -1
         option.maxfail = 0
     yield

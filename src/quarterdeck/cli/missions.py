@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +12,26 @@ from rich.markup import escape
 
 from quarterdeck.cli import options
 from quarterdeck.cli.connection import Api, run
-from quarterdeck.cli.output import MARKS, fail, plain, print_json, print_table, say
+from quarterdeck.cli.losses import lost_by_cancelling, lost_by_rejecting, lost_by_rolling_back
+from quarterdeck.cli.output import (
+    ERROR,
+    MARKS,
+    WAITING,
+    confirm,
+    plain,
+    print_json,
+    print_table,
+    say,
+)
 from quarterdeck.cli.watch import follow
 from quarterdeck.core.errors import Conflict, InvalidInput
+
+FAILED = frozenset({"failed", "cancelled", "blocked"})
 
 app = typer.Typer(no_args_is_help=True, help="Missions: from a brief to a promoted commit.")
 
 MissionArg = Annotated[str, typer.Argument(metavar="MISSION", help="The mission's id.")]
+YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 ReasonOpt = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.")]
 
 
@@ -54,7 +67,7 @@ def submit(
 ) -> None:
     """Submit a mission and follow it."""
 
-    async def work(api: Api) -> None:
+    async def work(api: Api) -> dict[str, Any]:
         body = {
             "brief": _text(brief),
             "repository": _repository(repo),
@@ -71,10 +84,10 @@ def submit(
         if not as_json:
             say(f"Mission [bold]{escape(view['id'])}[/]")
         if wait or api.inside:
-            view = await follow(api, view["id"], quiet=as_json)
-        _show(view, as_json=as_json)
+            return await follow(api, view["id"], quiet=as_json)
+        return view
 
-    run(work, data, as_json=as_json)
+    _ended(run(work, data, as_json=as_json), as_json=as_json)
 
 
 @app.command("list")
@@ -142,10 +155,10 @@ async def change_of(api: Api, view: Mapping[str, Any]) -> str:
 def watch(mission: MissionArg, data: options.Data = None, as_json: options.Json = False) -> None:
     """Follow a mission until it is over or waits for you."""
 
-    async def work(api: Api) -> None:
-        _show(await follow(api, mission, quiet=as_json), as_json=as_json)
+    async def work(api: Api) -> dict[str, Any]:
+        return await follow(api, mission, quiet=as_json)
 
-    run(work, data, as_json=as_json)
+    _ended(run(work, data, as_json=as_json), as_json=as_json)
 
 
 def _answering(
@@ -153,15 +166,18 @@ def _answering(
     choices: tuple[str, ...],
     *,
     reason: str,
-    values: Mapping[str, Any] | None,
     data: Path | None,
     as_json: bool,
+    values: Mapping[str, Any] | None = None,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
     """Give the first of `choices` that the mission offers, bound to the digest it shows now."""
 
-    async def work(api: Api) -> None:
+    async def work(api: Api) -> dict[str, Any]:
         view = await api.get(f"/api/missions/{mission}")
         question, choice = offered(view, choices)
+        if check is not None:
+            check(view)
         body = {
             "choice": choice,
             "reason": reason,
@@ -170,9 +186,9 @@ def _answering(
         }
         given = {name: value for name, value in body.items() if value is not None}
         await api.post(f"/api/missions/{mission}/answers", given)
-        _show(await _followed_on(api, mission, as_json=as_json), as_json=as_json)
+        return await _followed_on(api, mission, as_json=as_json)
 
-    run(work, data, as_json=as_json)
+    _ended(run(work, data, as_json=as_json), as_json=as_json)
 
 
 async def _followed_on(api: Api, mission: str, *, as_json: bool) -> dict[str, Any]:
@@ -210,7 +226,7 @@ def approve(
 ) -> None:
     """Say yes to what the mission waits for: start, implement, or promote."""
     choices = ("start", "approve", "promote", "again")
-    _answering(mission, choices, reason=reason, values=None, data=data, as_json=as_json)
+    _answering(mission, choices, reason=reason, data=data, as_json=as_json)
 
 
 @app.command()
@@ -221,18 +237,24 @@ def promote(
     as_json: options.Json = False,
 ) -> None:
     """Promote what was proved into the target branch."""
-    _answering(mission, ("promote",), reason=reason, values=None, data=data, as_json=as_json)
+    _answering(mission, ("promote",), reason=reason, data=data, as_json=as_json)
 
 
 @app.command()
 def reject(
     mission: MissionArg,
     reason: ReasonOpt = "",
+    yes: YesOpt = False,
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
     """Say no to what the mission waits for; nothing is changed."""
-    _answering(mission, ("reject", "fail"), reason=reason, values=None, data=data, as_json=as_json)
+
+    def check(view: Mapping[str, Any]) -> None:
+        confirm(f"Say no to {mission}?", lost_by_rejecting(view), yes=yes)
+
+    choices = ("reject", "fail")
+    _answering(mission, choices, reason=reason, data=data, as_json=as_json, check=check)
 
 
 @app.command("continue")
@@ -243,7 +265,7 @@ def continue_(
     as_json: options.Json = False,
 ) -> None:
     """Go on after implementing by hand in the sandbox."""
-    _answering(mission, ("continue",), reason=reason, values=None, data=data, as_json=as_json)
+    _answering(mission, ("continue",), reason=reason, data=data, as_json=as_json)
 
 
 @app.command()
@@ -258,8 +280,8 @@ def answer(
     as_json: options.Json = False,
 ) -> None:
     """Give any answer that the mission offers."""
-    values = _checked_pairs(value, as_json=as_json)
-    _answering(mission, (choice,), reason=reason, values=values, data=data, as_json=as_json)
+    values = _pairs(value, "value")
+    _answering(mission, (choice,), reason=reason, data=data, as_json=as_json, values=values)
 
 
 @app.command()
@@ -278,7 +300,7 @@ def rerun(
 ) -> None:
     """Change what is asked and begin again from the mentors."""
 
-    async def work(api: Api) -> None:
+    async def work(api: Api) -> dict[str, Any]:
         body = {
             "brief": _text(brief) if brief else None,
             "constraints": _pairs(constraint, "constraint") if constraint else None,
@@ -289,39 +311,60 @@ def rerun(
         }
         given = {name: value for name, value in body.items() if value is not None}
         await api.post(f"/api/missions/{mission}/rerun", given)
-        _show(await _followed_on(api, mission, as_json=as_json), as_json=as_json)
+        return await _followed_on(api, mission, as_json=as_json)
 
-    run(work, data, as_json=as_json)
+    _ended(run(work, data, as_json=as_json), as_json=as_json)
 
 
 @app.command()
 def rollback(
     mission: MissionArg,
     reason: ReasonOpt = "",
+    yes: YesOpt = False,
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
     """Take back what a mission promoted, by its inverse."""
-    _posting(f"/api/missions/{mission}/rollback", reason, data=data, as_json=as_json)
+
+    async def work(api: Api) -> dict[str, Any]:
+        view = await api.get(f"/api/missions/{mission}")
+        confirm(f"Roll {mission} back?", lost_by_rolling_back(view), yes=yes)
+        begun = await api.post(f"/api/missions/{mission}/rollback", {"reason": reason})
+        return await follow(api, begun["id"], quiet=as_json)
+
+    _ended(run(work, data, as_json=as_json), as_json=as_json)
 
 
 @app.command()
 def cancel(
     mission: MissionArg,
     reason: ReasonOpt = "",
+    yes: YesOpt = False,
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
     """Stop a mission for good; its running commands are killed."""
-    _posting(f"/api/missions/{mission}/cancel", reason, data=data, as_json=as_json)
+
+    async def work(api: Api) -> dict[str, Any]:
+        view = await api.get(f"/api/missions/{mission}")
+        confirm(f"Stop {mission} for good?", lost_by_cancelling(view), yes=yes)
+        await api.post(f"/api/missions/{mission}/cancel", {"reason": reason})
+        return await _followed_on(api, mission, as_json=as_json)
+
+    _show(run(work, data, as_json=as_json), as_json=as_json)
 
 
-def _posting(path: str, reason: str, *, data: Path | None, as_json: bool) -> None:
-    async def work(api: Api) -> None:
-        view = await api.post(path, {"reason": reason})
-        _show(await follow(api, view["id"], quiet=as_json), as_json=as_json)
+def _ended(view: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show how a mission that was followed stands, and end with the exit code that says so."""
+    _show(view, as_json=as_json)
+    raise typer.Exit(code_of(view["status"]))
 
-    run(work, data, as_json=as_json)
+
+def code_of(status: str) -> int:
+    """The exit code for a mission of this status."""
+    if status == "waiting":
+        return WAITING
+    return ERROR if status in FAILED else 0
 
 
 def _show(view: Mapping[str, Any], *, as_json: bool, whole: bool = False) -> None:
@@ -385,10 +428,3 @@ def _pairs(given: list[str] | None, where: str) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
-
-
-def _checked_pairs(given: list[str] | None, *, as_json: bool) -> dict[str, Any]:
-    try:
-        return _pairs(given, "value")
-    except InvalidInput as error:
-        fail(error, as_json=as_json)

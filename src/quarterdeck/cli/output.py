@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quarterdeck.core.errors import QuarterdeckError
+from quarterdeck.core.errors import QuarterdeckError, Refused
 
 MARKS = {
     "done": "[green]✓[/] done",
@@ -25,6 +25,9 @@ MARKS = {
     "blocked": "[red]![/] blocked",
 }
 """A sign, a word and a colour for each status: never colour alone."""
+
+ERROR, USAGE, WAITING, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes; 0 says that what was asked for is done."""
 
 console = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -65,8 +68,8 @@ def say(text: str) -> None:
     console.print(text)
 
 
-def fail(error: QuarterdeckError, *, as_json: bool) -> NoReturn:
-    """Say what is wrong, where, and what would be right; end with exit code 1."""
+def fail(error: QuarterdeckError, *, as_json: bool, code: int = ERROR) -> NoReturn:
+    """Say what is wrong, where, and what would be right; end with an exit code that is not 0."""
     if as_json:
         print_json({"error": error.code, **problem_fields(error)})
     else:
@@ -74,7 +77,29 @@ def fail(error: QuarterdeckError, *, as_json: bool) -> NoReturn:
         messages.print(f"[bold red]error[/] {escape(place + plain(error.message))}")
         if error.hint:
             messages.print(escape(plain(error.hint)))
-    raise typer.Exit(1)
+    raise typer.Exit(code)
+
+
+def confirm(question: str, lost: str, *, yes: bool) -> None:
+    """Go on only when a person agrees to what will be lost, here or by `--yes`.
+
+    Raises:
+        Refused: nobody can be asked, or the answer was no; nothing has happened then.
+    """
+    if yes:
+        return
+    if not is_interactive():
+        raise Refused(
+            f"Nobody can be asked here: {question} {lost}", hint="Add --yes to say yes at once."
+        )
+    messages.print(escape(plain(lost)))
+    if not typer.confirm(question, default=False, err=True):
+        raise Refused("Nothing was done: you said no.")
+
+
+def is_interactive() -> bool:
+    """Whether a person can be asked: standard input and standard error are a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty() and messages.is_terminal
 
 
 def problem_fields(error: QuarterdeckError) -> Mapping[str, Any]:

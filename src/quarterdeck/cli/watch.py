@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from quarterdeck.cli.connection import Api
 from quarterdeck.cli.output import MARKS, console, messages, plain
@@ -15,19 +15,19 @@ RESTING = frozenset({"waiting", "done", "failed", "cancelled", "blocked"})
 POLL_S = 20.0
 
 
-async def follow(api: Api, mission_id: str, *, quiet: bool, after: int = 0) -> dict[str, Any]:
+Tell = Callable[[Mapping[str, Any]], Iterable[str]]
+"""The lines, with our own markup, that one event is worth to a person."""
+
+
+async def follow(
+    api: Api, mission_id: str, *, quiet: bool, after: int = 0, tell: Tell | None = None
+) -> dict[str, Any]:
     """Show what happens until the mission is over or waits for a person.
 
     Returns its view, with `seq`: the place in the log up to which everything was shown.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    shown = messages.is_terminal and not quiet
-    with Progress(*columns, console=messages, transient=True, disable=not shown) as progress:
+    told = tell or (lambda event: filter(None, (line_of(event),)))
+    with _bar(shown=messages.is_terminal and not quiet) as progress:
         task = progress.add_task(mission_id, total=100.0)
         while True:
             view = await api.get(f"/api/missions/{mission_id}")
@@ -39,13 +39,37 @@ async def follow(api: Api, mission_id: str, *, quiet: bool, after: int = 0) -> d
             )
             for event in found["events"]:
                 after = event["seq"]
-                line = line_of(event)
                 if event["type"] == "step.progressed":
-                    progress.update(task, description=escape(plain(event["data"]["message"])[:60]))
-                if line and not quiet:
+                    progress.update(task, description=escape(known(event["data"])))
+                for line in () if quiet else told(event):
                     console.print(line)
             if view["status"] in RESTING and not found["events"]:
                 return {**view, "seq": after}
+
+
+def _bar(*, shown: bool) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    return Progress(*columns, console=messages, transient=True, disable=not shown)
+
+
+_FIGURES = (
+    ("tests_run", "tests run"),
+    ("suspects", "suspicious lines"),
+    ("candidates_tried", "candidates tried"),
+    ("plausible", "plausible"),
+)
+
+
+def known(progress: Mapping[str, Any]) -> str:
+    """What a step said about its progress, with those of its figures that are really known."""
+    figures = [f"{progress[name]} {word}" for name, word in _FIGURES if progress.get(name)]
+    return ", ".join([plain(progress.get("message"))[:60], *figures])
 
 
 def line_of(event: Mapping[str, Any]) -> str | None:

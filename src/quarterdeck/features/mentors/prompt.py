@@ -18,7 +18,7 @@ from quarterdeck.core.mission import TaskKind
 
 PROMPT_CHARS = 12_000
 """About 3,000 tokens: fits the 4,096 tokens that local servers give a model by default."""
-PROMPT_CHARS_BUNDLED = 2_400
+PROMPT_CHARS_BUNDLED = 1_200
 """The demonstration model reads about 100 tokens a second on one thread."""
 
 _SHARES = {

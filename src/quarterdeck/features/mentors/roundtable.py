@@ -13,7 +13,7 @@ from quarterdeck.core.mission import TaskKind
 from quarterdeck.features.mentors.calibration import Outcomes
 from quarterdeck.features.mentors.consensus import Ballot, borda, stance, unassailable, vote_weights
 from quarterdeck.features.mentors.models import Installed
-from quarterdeck.features.mentors.opinion import Opinion, parsed
+from quarterdeck.features.mentors.opinion import BriefOpinion, Opinion, parsed
 from quarterdeck.features.mentors.prompt import Prompt
 from quarterdeck.features.mentors.routing import Mentor, Routing, route
 from quarterdeck.features.mentors.settings import MentorSettings
@@ -218,7 +218,7 @@ class Roundtable:
         request = Request(
             model=ref,
             messages=(Message("system", prompt.system), Message("user", prompt.user)),
-            schema=Opinion.model_json_schema(),
+            schema=(BriefOpinion if ref.demonstration else Opinion).model_json_schema(),
             max_tokens=OPINION_TOKENS_MAX,
             temperature=self.settings.temperature if count > 1 else 0.0,
             seed=self.settings.seed + n,

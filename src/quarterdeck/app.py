@@ -39,6 +39,7 @@ from quarterdeck.llm.providers.settings import ProviderSettings
 from quarterdeck.server import documented
 from quarterdeck.server.asgi import create_app
 from quarterdeck.server.deps import Desk
+from quarterdeck.server.promotion import promotion_record
 from quarterdeck.settings import Settings, load_settings
 from quarterdeck.storage.artifacts import write_durably
 from quarterdeck.storage.bus import Bus
@@ -170,12 +171,12 @@ class Orchestrator:
         """
         await self.activate()
         key = self._key(mission_id)
-        record = documented.promotion_record(await self.engine.run(key))
+        record = promotion_record(await self.engine.run(key))
         if record is not None:
             return record
         await answer(self.engine, key, ("promote",), actor=OWNER)
         run = await self.engine.idle(key)
-        record = documented.promotion_record(run)
+        record = promotion_record(run)
         if record is None:
             raise documented.not_promoted(run)
         return record

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from quarterdeck.core.errors import Conflict
+from quarterdeck.core.errors import Conflict, QuarterdeckError, Refused
 from quarterdeck.core.events import Json
 from quarterdeck.core.run import Run, Status, standing
 from quarterdeck.engine.answers import answer, awaited
@@ -15,6 +15,7 @@ from quarterdeck.engine.submit import Submission, submit
 from quarterdeck.engine.view import phases
 from quarterdeck.server.deps import CallerDep, DeskDep
 from quarterdeck.server.missions import Wait, key_of, settled
+from quarterdeck.server.promotion import promotion_record
 from quarterdeck.storage.missions import MissionFilter
 
 router = APIRouter(prefix="/api/missions/orchestrate", tags=["documented"])
@@ -33,7 +34,9 @@ STATUS_WORDS = {
 WAITING_WORDS = {
     "gate": "awaiting_implementation_approval",
     "approve": "awaiting_promotion_approval",
+    "promote": "promotion_refused",
 }
+"""The kind of the step that waits → the documented word."""
 OUR_STATUS = {word: status for status, word in STATUS_WORDS.items()} | dict.fromkeys(
     WAITING_WORDS.values(), Status.WAITING
 )
@@ -57,8 +60,8 @@ def status_word(run: Run) -> str:
     """The documented word for where a mission stands."""
     status = standing(run)
     if status is Status.WAITING:
-        steps = [str(question["step"]) for question in awaited(run)]
-        return next((WAITING_WORDS[s] for s in steps if s in WAITING_WORDS), STATUS_WORDS[status])
+        kinds = [run.spec(step).kind for step in run.in_status(Status.WAITING)]
+        return next((WAITING_WORDS[k] for k in kinds if k in WAITING_WORDS), STATUS_WORDS[status])
     return STATUS_WORDS[status]
 
 
@@ -90,6 +93,20 @@ def orchestration_status(run: Run) -> dict[str, Json]:
         "sandbox": {"path": sandbox.get("path"), "branch": sandbox.get("branch")},
         "awaiting": awaited(run),
     }
+
+
+def not_promoted(run: Run) -> QuarterdeckError:
+    """Why there is no promotion record, and what can be done."""
+    where = run.mission.id
+    for question in awaited(run):
+        if run.spec(str(question["step"])).kind == "promote":
+            choices = ", ".join(str(choice["id"]) for choice in question["choices"])
+            return Refused(str(question["question"]), where=where, hint=f"Choices: {choices}.")
+    failed = [run.steps[step].reason for step in run.in_status(Status.FAILED)]
+    said = failed[0] if failed else None
+    return Conflict(
+        said or "It is not promoted (yet).", where=where, hint=f"It is {status_word(run)}."
+    )
 
 
 def active_sandbox(run: Run) -> dict[str, Json]:
@@ -148,18 +165,18 @@ async def active(desk: DeskDep, who: CallerDep) -> dict[str, Any]:
 async def promote(
     mission_id: str, desk: DeskDep, who: CallerDep, wait_s: Wait = 30
 ) -> dict[str, Any]:
-    """Approve the promotion and answer with its record (DOC-1)."""
+    """Approve the promotion and answer with its record; asked again, with the same one (DOC-1)."""
     key = key_of(who, mission_id)
     run = await desk.engine.run(key)
-    if "record" not in run.outputs().get("promote", {}):
+    if promotion_record(run) is None and not _promoting(run):
         await answer(desk.engine, key, ("promote",), actor=who.actor)
-        run = await settled(desk, key, wait_s)
-    record = run.outputs().get("promote", {}).get("record")
+    run = await settled(desk, key, wait_s)
+    record = promotion_record(run)
     if record is None:
-        reason = run.steps["promote"].reason if "promote" in run.steps else None
-        raise Conflict(
-            reason or "The promotion is not finished yet.",
-            where="mission",
-            hint=f"It is {status_word(run)}.",
-        )
+        raise not_promoted(run)
     return {"status": "success", "mission_id": mission_id, "promotion_record": record}
+
+
+def _promoting(run: Run) -> bool:
+    """Whether the promotion was approved and is under way."""
+    return any(run.spec(step).kind == "promote" for step in run.in_status(Status.RUNNING))

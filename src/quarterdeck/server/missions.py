@@ -16,6 +16,7 @@ from quarterdeck.engine.engine import Engine, Key
 from quarterdeck.engine.submit import Submission, submit
 from quarterdeck.engine.view import view
 from quarterdeck.server.deps import Caller, CallerDep, Desk, DeskDep
+from quarterdeck.server.promotion import check_can_roll_back
 from quarterdeck.storage.missions import MissionFilter
 
 router = APIRouter(prefix="/api", tags=["missions"])
@@ -40,7 +41,11 @@ class Given(BaseModel):
 
 
 class Rerun(BaseModel):
-    """What changes before a mission is done again from one of its steps; the rest stays."""
+    """What changes before a mission is done again from one of its steps; the rest stays.
+
+    From `consult` (the mentors) it goes on from the same commit; from `target` it begins anew on
+    the target as it is by then.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -215,6 +220,7 @@ async def roll_back_mission(
 ) -> dict[str, Any]:
     """Take back what a mission promoted, as a mission of its own (ORC-11)."""
     original = await desk.engine.run(key_of(who, mission_id))
+    await check_can_roll_back(desk.engine, original)
     undo = Submission(
         brief=f"Roll back {mission_id}. {given.reason}".strip(),
         recipe="rollback",

@@ -10,8 +10,9 @@ from typing import Any
 
 from quarterdeck.features.coding import globs
 from quarterdeck.features.coding.audit import Audit
+from quarterdeck.features.coding.blank import may_bring
 from quarterdeck.features.coding.commands import Commands
-from quarterdeck.features.coding.protected import HARMLESS, Role, role
+from quarterdeck.features.coding.protected import HARMLESS, Hit, Kind, Role, role
 from quarterdeck.features.coding.reports import Outcome, TestReport
 from quarterdeck.features.coding.scan import Scan, Severity
 from quarterdeck.features.coding.testrun import Run, differing
@@ -45,6 +46,9 @@ class Runs:
     `candidate`: the change exactly as it would be promoted; the same as `restored` when it touches
     no judging file. `red`: the base's product with the change's tests, None without new tests.
     `tripwire` says whether a test planted to fail was reported so: None when none was planted.
+
+    With `blank` the base is a blank page (see `blank.is_blank`): there is nothing to restore, so
+    `restored` is `candidate`, and `red` has all judging files of the change without its product.
     """
 
     base: Run
@@ -53,6 +57,7 @@ class Runs:
     candidate: Run
     red: Run | None = None
     tripwire: bool | None = None
+    blank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +133,22 @@ def judge(
         *_outcomes(runs, expectation),
         *_red_before_green(runs, expectation),
         *_held_out(runs),
-        *_audited(audit, expectation, failing=True),
+        *_audited(audit, expectation, failing=True, blank=runs.blank),
         *_risks(scan),
     ]
-    warnings = [*_audited(audit, expectation, failing=False), *_lesser_risks(scan), *_vacuous(runs)]
+    warnings = [
+        *_audited(audit, expectation, failing=False, blank=runs.blank),
+        *_lesser_risks(scan),
+        *_vacuous(runs),
+        *_own_judge(runs),
+    ]
     document = {
         "version": VERSION,
         "passed": not reasons,
         "reasons": [reason.as_json() for reason in reasons],
         "warnings": [warning.as_json() for warning in warnings],
         "base_sha": subject.base_sha,
+        "blank_base": runs.blank,
         "tree_sha": subject.tree_sha,
         "files_digest": subject.files_digest,
         "commands": commands.as_json(),
@@ -169,8 +180,17 @@ def turned_green(runs: Runs) -> frozenset[str]:
 
 
 def _red_ran(runs: Runs) -> bool:
-    """Whether the new tests really ran on the base: a run without a report is no evidence."""
-    return runs.red is not None and runs.red.report is not None
+    """Whether the new tests really ran on the base: a run without a report is no evidence.
+
+    On a blank page they may well break off before there is a report, for want of the product; that
+    the same commands do report with it is shown by the candidate.
+    """
+    red = runs.red
+    if red is None or red.report is not None:
+        return red is not None
+    last = red.commands[-1] if red.commands else None
+    broke_off = last is not None and last.exit_code not in (0, None) and last.stopped_by is None
+    return runs.blank and broke_off
 
 
 def _new_passed(runs: Runs) -> frozenset[str]:
@@ -191,12 +211,14 @@ def _ids(run: Run, *outcomes: Outcome) -> frozenset[str]:
 
 def _reports(runs: Runs) -> list[Reason]:
     reasons: list[Reason] = []
-    named = (
+    named = [
         ("on the base", runs.base),
         ("of the change, judged by the base's files", runs.restored),
         ("of the held-out check", runs.held_out),
         ("of the change as it is", runs.candidate),
-    )
+    ]
+    if runs.blank:
+        named = named[2:]
     for name, run in named:
         if run.report is None:
             rule = "base-not-proved" if run is runs.base else "report-missing"
@@ -259,7 +281,8 @@ def _outcomes(runs: Runs, expectation: Expectation) -> list[Reason]:
 
 
 def _red_before_green(runs: Runs, expectation: Expectation) -> list[Reason]:
-    if not expectation.red_before_green or turned_green(runs):
+    wanted = expectation.red_before_green or runs.blank
+    if not wanted or turned_green(runs):
         return []
     message = "No test fails without the change and passes with it, so nothing shows that it works."
     return [Reason("no-red-before-green", message, "tests")]
@@ -278,14 +301,15 @@ def _held_out(runs: Runs) -> list[Reason]:
     return reasons
 
 
-def _audited(audit: Audit, expectation: Expectation, *, failing: bool) -> list[Reason]:
+def _audited(audit: Audit, expectation: Expectation, *, failing: bool, blank: bool) -> list[Reason]:
     """The audit's part: what fails the proof, or else what a person should weigh.
 
-    What the approved plan declared is for a person to weigh.
+    What the approved plan declared, and what a blank page has to be given, is for a person to weigh.
     """
     found: list[Reason] = []
     for hit in audit.hits:
-        fails = hit.kind not in HARMLESS and not _declared(hit.path, expectation)
+        first = blank and _is_first(hit)
+        fails = hit.kind not in HARMLESS and not first and not _declared(hit.path, expectation)
         if fails is failing:
             rule = "verifier-changed" if hit.kind not in HARMLESS else hit.kind.value
             message = f"It touches what judges it ({hit.kind.value})."
@@ -298,6 +322,11 @@ def _audited(audit: Audit, expectation: Expectation, *, failing: bool) -> list[R
             place = _place(finding.path, finding.line)
             found.append(Reason(finding.rule, finding.message, place))
     return found
+
+
+def _is_first(hit: Hit) -> bool:
+    """Whether it adds settings of tests where there were none, as somebody has to."""
+    return hit.kind is Kind.CONFIG_ADDED and may_bring(hit.path)
 
 
 def _declared(path: str | None, expectation: Expectation) -> bool:
@@ -325,6 +354,13 @@ def _vacuous(runs: Runs) -> list[Reason]:
     ids = _vacuous_ids(runs)
     message = f"{len(ids)} new tests pass without the change too: {_listed(ids)}."
     return [Reason("vacuous-tests", message, "tests")] if ids else []
+
+
+def _own_judge(runs: Runs) -> list[Reason]:
+    if not runs.blank:
+        return []
+    message = "The base has neither code nor tests: the change is judged by its own tests alone."
+    return [Reason("own-tests-only", message, "tests")]
 
 
 def _place(path: str, line: int | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from quarterdeck.confine import Limits, Network
 from quarterdeck.features.coding import globs
 from quarterdeck.features.coding.audit import Audit, audit
+from quarterdeck.features.coding.blank import is_blank
 from quarterdeck.features.coding.checkouts import changes_between, files_digest, put_back
 from quarterdeck.features.coding.commands import Commands
 from quarterdeck.features.coding.environment import environment_of
@@ -101,7 +102,8 @@ class _Work:
         found = await asyncio.to_thread(audit, changes, protected=request.commands.protected)
         self._progress("Scanning the change")
         risks = await scan(changes, scratch=self._home, allow_weak=request.allow_weak)
-        runs = await self._runs(found)
+        blank = await asyncio.to_thread(is_blank, self._base)
+        runs = await (self._runs_from_blank(found) if blank else self._runs(found))
         proof = judge(
             runs,
             subject=Subject(
@@ -143,6 +145,26 @@ class _Work:
         if tripwire is not None:
             held_out, caught = tripwire.taken_from(held_out)
         return Runs(base, restored, held_out, candidate, red, caught)
+
+    async def _runs_from_blank(self, found: Audit) -> Runs:
+        """The runs where the base is a blank page: nothing there could judge the change."""
+        sha = self._request.tree_sha
+        commands = self._request.commands
+        tripwire = await asyncio.to_thread(Tripwire.for_tree, self._candidate, commands)
+        self._progress("Testing the base and the change")
+        base, candidate = await asyncio.gather(
+            self._run("run-base", self._request.base_sha), self._run("run-candidate", sha)
+        )
+        self._progress("Testing the change again")
+        judging = [hit.path for hit in found.hits]
+        held_out, red = await asyncio.gather(
+            self._run("run-held", sha, tripwire=tripwire, env=_SEED),
+            self._run("run-red", self._request.base_sha, brought=judging),
+        )
+        caught: bool | None = None
+        if tripwire is not None and held_out.report is not None:
+            held_out, caught = tripwire.taken_from(held_out)
+        return Runs(base, candidate, held_out, candidate, red, caught, blank=True)
 
     def _declared(self, path: str) -> bool:
         return any(globs.matches(path, glob) for glob in self._request.expectation.declared)

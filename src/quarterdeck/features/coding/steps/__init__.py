@@ -7,6 +7,7 @@ from quarterdeck.engine.context import StepContext
 from quarterdeck.features.coding.steps.archive import archive
 from quarterdeck.features.coding.steps.implement import implement
 from quarterdeck.features.coding.steps.promote import promote, revert
+from quarterdeck.features.coding.steps.rebase import rebase
 from quarterdeck.features.coding.steps.sandbox import sandbox
 from quarterdeck.features.coding.steps.target import baseline, target
 from quarterdeck.features.coding.steps.verify import verify
@@ -23,6 +24,7 @@ STEPS: tuple[StepKind[StepContext], ...] = (
         "implement", implement, Effect.IDEMPOTENT, timeout_s=DAY_S, weight_s=60, concurrency_max=2
     ),
     StepKind("verify", verify, Effect.IDEMPOTENT, timeout_s=7200, weight_s=20, concurrency_max=2),
+    StepKind("rebase", rebase, Effect.IDEMPOTENT, timeout_s=900, weight_s=1),
     StepKind("promote", promote, Effect.IDEMPOTENT, timeout_s=900, weight_s=1),
     StepKind("archive", archive, Effect.IDEMPOTENT, timeout_s=900, weight_s=1),
     StepKind("revert", revert, Effect.IDEMPOTENT, timeout_s=900, weight_s=1),

@@ -7,13 +7,13 @@ import shutil
 
 import orjson
 
-from quarterdeck.core.errors import NotFound
+from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.events import Json
 from quarterdeck.core.step import Done
 from quarterdeck.engine.context import StepContext
-from quarterdeck.features.coding.git.sandbox import remove
 from quarterdeck.features.coding.git.tree import export_zip
-from quarterdeck.features.coding.steps.sandbox import mission_sandbox
+from quarterdeck.features.coding.steps.sandbox import taken_away
+from quarterdeck.features.coding.steps.standing import promotion
 from quarterdeck.features.coding.wiring import Coding
 
 EVENTS_PAGE = 1000
@@ -24,17 +24,25 @@ async def archive(ctx: StepContext) -> Done:
 
     A sandbox whose work was not promoted stays, for whoever wants to go on from it.
     """
-    promoted = ctx.outputs.get("promote", {}).get("promoted") is True
+    promoted = promotion(ctx.outputs)
     await _store_log(ctx)
+    removed = False
     if promoted:
-        await _store_build(ctx)
-        try:
-            await remove(await mission_sandbox(ctx), discard=True)
-        except NotFound:
-            ctx.progress("The sandbox is gone already")
+        await _store_build(ctx, str(promoted["commit"]))
+        removed = await _removed(ctx)
     await asyncio.to_thread(shutil.rmtree, ctx.work_dir, ignore_errors=True)
     outcome = None if promoted else _outcome(ctx)
-    return Done({"sandbox_removed": promoted, **({"outcome": outcome} if outcome else {})})
+    return Done({"sandbox_removed": removed, **({"outcome": outcome} if outcome else {})})
+
+
+async def _removed(ctx: StepContext) -> bool:
+    """Take the sandbox away; what was changed in it after the proof is kept under a pin."""
+    try:
+        await taken_away(ctx, "left-over")
+    except QuarterdeckError as error:
+        ctx.progress(f"The sandbox stays, because it holds what cannot be kept: {error}")
+        return False
+    return True
 
 
 def _outcome(ctx: StepContext) -> str:
@@ -69,12 +77,12 @@ async def _store_log(ctx: StepContext) -> None:
     )
 
 
-async def _store_build(ctx: StepContext) -> None:
+async def _store_build(ctx: StepContext, commit: str) -> None:
     mirror = await ctx.get(Coding).mirror(ctx.mission)
     place = ctx.work_dir / "final_build.zip"
     await asyncio.to_thread(ctx.work_dir.mkdir, 0o700, True, True)
     await asyncio.to_thread(place.unlink, missing_ok=True)
-    await export_zip(mirror, str(ctx.outputs["promote"]["commit"]), place)
+    await export_zip(mirror, commit, place)
     await ctx.store(
         "final_build.zip",
         await asyncio.to_thread(place.read_bytes),

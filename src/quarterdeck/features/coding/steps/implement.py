@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 
+from quarterdeck.core.errors import TooLarge
 from quarterdeck.core.events import EventType, Json
 from quarterdeck.core.step import Choice, Done, Outcome, Wait
 from quarterdeck.engine.context import StepContext
 from quarterdeck.features.coding.commands import Commands, commands_from_json
 from quarterdeck.features.coding.git.diff import diff
+from quarterdeck.features.coding.git.rules import TreeRefused
 from quarterdeck.features.coding.git.sandbox import Sandbox, unkept_changes
 from quarterdeck.features.coding.git.snapshot import Snapshot, snapshot
 from quarterdeck.features.coding.git.tree import export_zip, read_file
@@ -53,7 +55,7 @@ async def implement(ctx: StepContext) -> Outcome:
         await asyncio.to_thread(write_durably, record, orjson.dumps(finished))
     if finished["status"] != Status.CHANGED.value:
         return _ask_person(made, finished)
-    return Done(await _kept(ctx, made, finished))
+    return await _kept_or_asked(ctx, made, finished)
 
 
 def _by_hand(ctx: StepContext) -> bool:
@@ -75,7 +77,15 @@ async def _kept_by_hand(ctx: StepContext, made: Sandbox) -> Outcome:
         "evidence": {},
         "handover": {},
     }
-    kept = await _kept(ctx, made, finished)
+    return await _kept_or_asked(ctx, made, finished)
+
+
+async def _kept_or_asked(ctx: StepContext, made: Sandbox, finished: Mapping[str, Any]) -> Outcome:
+    """Keep the change; a person is asked when there is none, or when it cannot be kept."""
+    try:
+        kept = await _kept(ctx, made, finished)
+    except (TreeRefused, TooLarge) as refused:
+        return _ask_person(made, {**finished, "summary": str(refused)})
     if not kept["files"]:
         return _ask_person(made, {**finished, "summary": "The sandbox is as it was."})
     return Done(kept)
@@ -266,9 +276,14 @@ async def _zipped(ctx: StepContext, made: Sandbox, taken: Snapshot) -> bytes:
 
 async def _store_files(ctx: StepContext, made: Sandbox, taken: Snapshot, version: int) -> None:
     for file in taken.files[:FILES_KEPT]:
-        if file.kind == "deleted" or (file.lines_added or 0) > FILE_BYTES_MAX:
+        if file.kind == "deleted":
             continue
-        content = await read_file(made.mirror, taken.commit, file.path, max_bytes=FILE_BYTES_MAX)
+        try:
+            content = await read_file(
+                made.mirror, taken.commit, file.path, max_bytes=FILE_BYTES_MAX
+            )
+        except TooLarge:
+            continue  # it is in the archive all the same
         if content is not None:
             await ctx.store(f"v{version}/{file.path}", content, media_type="text/plain")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from quarterdeck.core.errors import NotFound
 from quarterdeck.core.step import Done
 from quarterdeck.engine.context import StepContext
-from quarterdeck.features.coding.git.mirror import Mirror
-from quarterdeck.features.coding.git.sandbox import Sandbox, create, find, remove
+from quarterdeck.features.coding.git.mirror import mission_branch
+from quarterdeck.features.coding.git.sandbox import Sandbox, create, find, remove, unkept_changes
 from quarterdeck.features.coding.git.snapshot import snapshot
 from quarterdeck.features.coding.wiring import Coding
 
@@ -16,9 +17,10 @@ async def sandbox(ctx: StepContext) -> Done:
     mirror = await coding.mirror(ctx.mission)
     base = str(ctx.outputs["target"]["base_sha"])
     path = coding.sandbox_path(ctx.mission)
-    made = await create(mirror, ctx.mission.id, base, path)
     if ctx.round > 1:
-        made = await _begin_again(ctx, mirror, made)
+        await taken_away(ctx, f"round-{ctx.round - 1}")
+        await mirror.set_ref(f"refs/heads/{mission_branch(ctx.mission.id)}", base)
+    made = await create(mirror, ctx.mission.id, base, path)
     return Done({"path": str(made.path), "branch": made.branch, "base_sha": made.base})
 
 
@@ -33,11 +35,22 @@ async def as_snapshot(made: Sandbox) -> Sandbox:
     return await create(made.mirror, made.mission_id, made.base, made.path)
 
 
-async def _begin_again(ctx: StepContext, mirror: Mirror, made: Sandbox) -> Sandbox:
-    """Keep what an earlier round did under a pin, then put the branch back to the base."""
-    pin = f"round-{ctx.round - 1}"
-    kept = await snapshot(made, f"Keep round {ctx.round - 1}", at=ctx.clock.now())
-    if kept.commit != made.base:
-        await mirror.pin(ctx.mission.id, kept.commit, name=pin)
-    await mirror.set_ref(made.ref, made.base)
-    return await as_snapshot(made)
+async def taken_away(ctx: StepContext, pin: str) -> None:
+    """Take the sandbox away, if it is there, with all that it held kept under `pin`.
+
+    The branch stays where it was. Raises TreeRefused or TooLarge when something in the sandbox
+    cannot be kept; it is left as it is then.
+    """
+    try:
+        made = await mission_sandbox(ctx)
+    except NotFound:
+        return
+    tip = await made.mirror.commit_at(made.ref)
+    kept = tip
+    if await unkept_changes(made):
+        kept = (await snapshot(made, "Keep what was in the sandbox", at=ctx.clock.now())).commit
+    if kept is not None and kept != made.base:
+        await made.mirror.pin(ctx.mission.id, kept, name=pin)
+    if tip is not None and kept != tip:
+        await made.mirror.set_ref(made.ref, tip)
+    await remove(made, discard=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import orjson
 
 from quarterdeck.core.clock import iso
+from quarterdeck.core.errors import InvalidInput, TooLarge
 from quarterdeck.core.events import Json
 from quarterdeck.core.plan import Patch, StepSpec
 from quarterdeck.core.step import Choice, Done, Outcome, Wait
@@ -21,6 +22,12 @@ from quarterdeck.features.coding.git.tree import checkout_clean
 from quarterdeck.features.coding.proof import Expectation, Proof
 from quarterdeck.features.coding.reports import as_ctrf
 from quarterdeck.features.coding.steps.implement import known_commands
+from quarterdeck.features.coding.steps.standing import (
+    base_sha,
+    change_before,
+    ordinal,
+    proofs_since_base,
+)
 from quarterdeck.features.coding.steps.target import Trees, report_json
 from quarterdeck.features.coding.testrun import Run, Standing, prove
 from quarterdeck.features.coding.verify import Verification, Verified
@@ -39,11 +46,14 @@ async def verify(ctx: StepContext) -> Outcome:
 
     Without a test command the mission is held with a question: it is never passed unproved.
     """
-    change = _change(ctx)
+    change = change_before(ctx.step.needs, ctx.outputs)
     if change is None or ctx.answers and ctx.answers[-1].choice == REJECT.id:
         return Done({"rejected": True})
     mirror = await ctx.get(Coding).mirror(ctx.mission)
-    commands = await _commands(ctx, mirror, str(change["commit"]))
+    try:
+        commands = await _commands(ctx, mirror, str(change["commit"]))
+    except (InvalidInput, TooLarge) as error:
+        return Wait(f"These commands cannot be used: {error}", (STATE, REJECT))
     if commands is None:
         return Wait(
             "No command was found that tests this repository. How is it tested?", (STATE, REJECT)
@@ -54,14 +64,11 @@ async def verify(ctx: StepContext) -> Outcome:
     return Done(outputs, patch)
 
 
-def _change(ctx: StepContext) -> Mapping[str, Json] | None:
-    """The outputs of the `implement` step right before this one, if anything was changed."""
-    made = [ctx.outputs.get(need, {}) for need in ctx.step.needs if need.startswith("implement")]
-    return made[-1] if made and "commit" in made[-1] else None
-
-
 async def _commands(ctx: StepContext, mirror: Mirror, commit: str) -> Commands | None:
-    """Commands stated just now, proved on the base, or found in what the change brought."""
+    """Commands stated just now, proved on the base, or found in what the change brought.
+
+    What the change itself states (`quarterdeck.yaml`) does not count: it would choose its judge.
+    """
     if ctx.answers and ctx.answers[-1].choice == STATE.id:
         return override.parse(orjson.dumps(ctx.answers[-1].data))
     known = known_commands(ctx)
@@ -69,6 +76,7 @@ async def _commands(ctx: StepContext, mirror: Mirror, commit: str) -> Commands |
         return known
     async with Trees(ctx, mirror, commit) as trees:
         looked = await trees.fresh()
+        (looked.tree / override.NAME).unlink(missing_ok=True)
         found = await asyncio.to_thread(
             lambda: detect(directory_tree(looked.tree), this_host(None))
         )
@@ -85,7 +93,7 @@ async def _verified(
     await asyncio.to_thread(scratch.mkdir, 0o700, True, True)
     return await run_verification(
         Verification(
-            base_sha=str(ctx.outputs["target"]["base_sha"]),
+            base_sha=base_sha(ctx.outputs),
             tree_sha=str(change["commit"]),
             commands=commands,
             checkout=lambda sha, path: checkout_clean(mirror, sha, path),
@@ -168,10 +176,10 @@ def _test_execution(ctx: StepContext, proof: Proof, run: Run) -> dict[str, Json]
 
 def next_round(ctx: StepContext) -> Patch | None:
     """Debugging mentors, another attempt and another proof; after the last one, a person."""
-    done = sum(step.startswith("verify") for step in ctx.outputs) + 1
+    done = proofs_since_base(ctx.outputs) + 1
     if done >= ROUNDS_BY_HAND_MAX:
         return None
-    n = done + 1
+    n = ordinal("verify", ctx.outputs) + 1
     by_hand = done >= ctx.get(Coding).settings.rounds_max
     diagnose, implement, verified = f"diagnose_{n}", f"implement_{n}", f"verify_{n}"
     first = StepSpec(

@@ -23,7 +23,7 @@ from quarterdeck.features.coding.git.snapshot import Snapshot, snapshot
 from quarterdeck.features.coding.git.tree import export_zip, read_file
 from quarterdeck.features.coding.implementers.choose import Chosen, Name, Situation, choose
 from quarterdeck.features.coding.implementers.port import Finished, Progressed, Status, Task
-from quarterdeck.features.coding.steps.sandbox import as_snapshot, mission_sandbox
+from quarterdeck.features.coding.steps.sandbox import as_snapshot, surviving_sandbox
 from quarterdeck.features.coding.wiring import Coding
 from quarterdeck.llm.port import Usage
 from quarterdeck.storage.artifacts import write_durably
@@ -42,7 +42,7 @@ async def implement(ctx: StepContext) -> Outcome:
     What an implementer reported is on the disk before its files are kept, so that a crash between
     the two never lets it work twice.
     """
-    made = await mission_sandbox(ctx)
+    made = await surviving_sandbox(ctx)
     if ctx.answers and ctx.answers[-1].choice == REJECT.id:
         return Done({"status": "rejected", "rejected": True})
     if _by_hand(ctx):

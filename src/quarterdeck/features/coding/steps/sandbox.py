@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from quarterdeck.core.errors import NotFound
 from quarterdeck.core.step import Done
 from quarterdeck.engine.context import StepContext
@@ -27,6 +29,21 @@ async def sandbox(ctx: StepContext) -> Done:
 async def mission_sandbox(ctx: StepContext) -> Sandbox:
     """The sandbox that step `sandbox` made; raises NotFound when it is gone."""
     return await find(await ctx.get(Coding).mirror(ctx.mission), ctx.mission.id)
+
+
+async def surviving_sandbox(ctx: StepContext) -> Sandbox:
+    """The mission's sandbox; made anew where a death fell between taking it away and making it.
+
+    Raises NotFound when it is gone for another reason.
+    """
+    try:
+        return await mission_sandbox(ctx)
+    except NotFound:
+        if not ctx.interruptions:
+            raise
+    known = ctx.outputs["sandbox"]
+    mirror = await ctx.get(Coding).mirror(ctx.mission)
+    return await create(mirror, ctx.mission.id, str(known["base_sha"]), Path(str(known["path"])))
 
 
 async def as_snapshot(made: Sandbox) -> Sandbox:

@@ -114,19 +114,14 @@ def test_an_open_question_is_withdrawn_when_the_mission_ends():
     assert _types(composer.finish("interrupted")) == ["tool-output-denied", "finish"]
 
 
-def test_usage_adds_up_and_what_is_unknown_stays_unknown():
+def test_usage_adds_up_and_what_is_unknown_adds_nothing():
     composer = Composer("m")
-    composer.broadcast(
-        chunks.metadata({"usage": {"calls": 1, "inputTokens": 3, "outputTokens": 1}})
-    )
-    sent = composer.broadcast(
-        chunks.metadata({"usage": {"calls": 1, "inputTokens": None, "outputTokens": 4}})
-    )
-    assert sent[0]["messageMetadata"]["usage"] == {
-        "calls": 2,
-        "inputTokens": None,
-        "outputTokens": 5,
-    }
+    first = {"calls": 1, "inputTokens": 3, "cachedTokens": None, "cost": "0.1"}
+    second = {"calls": 1, "inputTokens": None, "cachedTokens": None, "cost": "0.2"}
+    composer.broadcast(chunks.metadata({"usage": first}))
+    (sent,) = composer.broadcast(chunks.metadata({"usage": second}))
+    expected = {"calls": 2, "inputTokens": 3, "cachedTokens": None, "cost": "0.3"}
+    assert sent["messageMetadata"]["usage"] == expected
 
 
 def test_text_beyond_the_limit_is_left_out_and_said_once(monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,8 @@ class Resources:
 
     def __init__(self, *values: object) -> None:
         self._by_type: dict[type[Any], object] = {type(value): value for value in values}
+        self.on_stream: Callable[[str, str, str, Mapping[str, Json]], None] | None = None
+        """Where a step's stream goes: workspace, mission, step and chunk; None: nowhere."""
 
     def add(self, *values: object) -> None:
         """Wire more; a second object of a type takes the place of the first."""
@@ -72,6 +74,15 @@ class StepContext:
     def progress(self, message: str, *, fraction: float | None = None, **known: Json) -> None:
         """Say how far the step is; `fraction` in 0..1 only when it is really known."""
         self._emit(EventType.STEP_PROGRESSED, {"message": message, "fraction": fraction, **known})
+
+    def stream(self, chunk: Mapping[str, Json]) -> None:
+        """Say a chunk of the UI message stream (`llm/chunks.py`) to those who follow the mission.
+
+        Ids of parts need to be unique within this step alone. It is not a fact: kept with the
+        mission's stream, never in the log. Nothing it says can fail the step.
+        """
+        if self.resources.on_stream is not None:
+            self.resources.on_stream(self.mission.workspace, self.mission.id, self.step.id, chunk)
 
     async def store(
         self,

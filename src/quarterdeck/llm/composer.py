@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import orjson
 
@@ -46,7 +47,8 @@ class State:
     """All that a stream must remember to go on after a restart; JSON on the disk.
 
     `spoke` are the steps with parts since the last `start-step`, `fresh` the data parts that
-    came first since then: both decide what `reset-step` would take away.
+    came first since then: both decide what `reset-step` would take away. `event_seq` is the place
+    in the log up to which the mission's facts are told.
     """
 
     started: bool = False
@@ -61,6 +63,7 @@ class State:
     known_data: dict[str, bool] = field(default_factory=dict)
     open: dict[str, dict[str, _Part]] = field(default_factory=dict)
     usage: dict[str, Json] = field(default_factory=dict)
+    event_seq: int = 0
 
     def as_bytes(self) -> bytes:
         """The state as stored."""
@@ -288,18 +291,22 @@ class Composer:
         return self._data(data("truncated", "text", {"limit_chars": TEXT_CHARS_MAX}))
 
     def _totalled(self, chunk: Chunk) -> Chunk:
-        """Usage adds up over the calls of the message; unknown counts stay unknown."""
+        """Usage adds up over the calls of the message; what is unknown of a call adds nothing."""
         given = chunk.get("messageMetadata")
         if not isinstance(given, Mapping) or "usage" not in given:
             return chunk
         total = self.state.usage
         for name, value in given["usage"].items():
-            total[name] = value if name not in total else _sum(total[name], value)
+            total[name] = _sum(total.get(name), value)
         return {**chunk, "messageMetadata": {**given, "usage": dict(total)}}
 
 
 def _sum(one: Json, other: Json) -> Json:
-    return None if one is None or other is None else one + other
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, str):  # money is decimal text
+        return str(Decimal(one) + Decimal(other))
+    return one + other
 
 
 def _closed(part: _Part) -> Chunk:

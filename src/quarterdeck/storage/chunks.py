@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -213,24 +213,34 @@ class ChunkLog:
         return Block(rows[-1]["last_seq"], _without(body, known))
 
     async def follow(
-        self, stream: Stream, *, after: int = 0, idle_s: float
+        self,
+        stream: Stream,
+        *,
+        after: int = 0,
+        idle_s: float,
+        enough: Callable[[], Awaitable[bool]] | None = None,
     ) -> AsyncGenerator[Block]:
         """Everything after a place, then what comes, until the stream has ended.
 
-        An empty block says that nothing came for `idle_s` seconds.
+        An empty block says that nothing came for `idle_s` seconds. `enough` is asked whenever
+        there is nothing more to read, and can end it sooner.
         """
         while True:
             block = await self.read(stream, after=after)
             after = block.seq
             if block.body:
                 yield block
-            elif stream.ended:
+            elif stream.ended or (enough is not None and await enough()):
                 return
-            else:
-                seen = stream.last_seq
+            elif stream.last_seq == after:
                 await stream.next(within_s=idle_s)
-                if stream.last_seq == seen and not stream.ended:
+                if stream.last_seq == after and not stream.ended:
                     yield block
+
+    def wake_all(self) -> None:
+        """Have everybody who follows look again."""
+        for stream in self._streams.values():
+            stream.wake()
 
     async def flush(self) -> None:
         """Write what is not on the disk yet.

@@ -22,6 +22,7 @@ from quarterdeck.core.clock import SystemClock, iso
 from quarterdeck.core.mission import Mission
 from quarterdeck.core.plan import Plan, StepSpec
 from quarterdeck.core.step import Answer, Choice, Done, Effect, StepKind, Wait
+from quarterdeck.engine.collector import calm_collector
 from quarterdeck.engine.engine import Engine
 from quarterdeck.storage.db import Database
 from quarterdeck.storage.directory import DataDirectory
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("--parked", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    calm_collector()  # as the server does
     figures = asyncio.run(measure(given.missions, given.parked, given.rounds))
     for name, value in figures.items():
         print(f"{name:>22}  {value:>10}  goal {GOALS.get(name, '-')}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.engine.building import kind, mission, plan, yes
 
 from quarterdeck.core.errors import Conflict, NotFound, StepFailed
 from quarterdeck.core.events import EventType
 from quarterdeck.core.run import Status
 from quarterdeck.core.step import Choice, Done, Effect, Wait
+from tests.engine.building import kind, mission, plan, yes
 
 KEY = ("default", "m1")
 QUESTION = Wait("Go on?", (Choice("yes", "Go on"), Choice("no", "Stop")), digest="d1")

@@ -34,6 +34,7 @@ class MortalLog(Log):
 
     async def die(self) -> None:
         with self._wake:
+            self._fresh.clear()
             self._waiting.clear()
         await self.close()
 

@@ -47,4 +47,4 @@ class SimClock:
 
 def iso(moment: datetime) -> str:
     """The moment in RFC 3339, UTC, milliseconds, as every record carries it."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

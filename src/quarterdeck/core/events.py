@@ -36,6 +36,8 @@ class EventType(StrEnum):
     """The mission goes on from an earlier step, `to`, for a `reason`."""
     MISSION_CANCEL_REQUESTED = "mission.cancel.requested"
     """Somebody asked to cancel; steps under way are being stopped."""
+    MISSION_BLOCKED = "mission.blocked"
+    """The engine itself failed at this mission, again and again; the `reason`."""
     MISSION_FINISHED = "mission.finished"
     """The mission is over; its final `status`, `outcome` and first `error`."""
     MISSION_NOTIFICATION_SENT = "mission.notification.sent"

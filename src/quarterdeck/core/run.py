@@ -8,52 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from quarterdeck.core.errors import Conflict
+from quarterdeck.core.errors import Conflict, InvalidPlan
 from quarterdeck.core.events import Event, EventType, Json
 from quarterdeck.core.mission import Mission
 from quarterdeck.core.plan import Patch, Plan, StepSpec, ancestors, patched
+from quarterdeck.core.status import ENDED, OPEN, SATISFIED, Status, StepState
 from quarterdeck.core.step import Answer
+from quarterdeck.core.tally import Tally
 
 
-class Status(StrEnum):
-    """The one set of states of missions, runs and steps."""
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a planner step has added, and which steps had not started then."""
 
-    QUEUED = "queued"
-    RUNNING = "running"
-    WAITING = "waiting"
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-    BLOCKED = "blocked"
-
-
-ENDED = frozenset({Status.DONE, Status.FAILED, Status.SKIPPED, Status.CANCELLED})
-SATISFIED = frozenset({Status.DONE, Status.SKIPPED})
-OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING, Status.BLOCKED)
-
-
-@dataclass(slots=True)
-class StepState:
-    """Where one step stands.
-
-    `failures` counts failed attempts, `interruptions` crashes in the middle; `round` counts
-    rewinds. `question` is what a waiting step asks (the JSON of a `Wait`).
-    """
-
-    status: Status = Status.QUEUED
-    failures: int = 0
-    interruptions: int = 0
-    round: int = 1
-    outputs: Mapping[str, Json] = field(default_factory=dict)
-    question: Mapping[str, Json] | None = None
-    answers: tuple[Answer, ...] = ()
-    reason: str | None = None
-    started_at: str | None = None
-    ended_at: str | None = None
-    wake_at: str | None = None
+    planner: str
+    patch: Patch
+    untouched: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -70,22 +41,32 @@ class Run:
     cancelling: bool = False
     phases_completed: tuple[str, ...] = ()
     updated_at: str = ""
-    specs_by_id: dict[str, StepSpec] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)
+    extensions: tuple[Extension, ...] = ()
+    weights: dict[str, float] = field(default_factory=dict, compare=False)
+    tally: Tally = field(init=False, compare=False, repr=False)
+    """What follows from the states of the steps; `apply` keeps it up to date."""
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.plan, self.steps)
 
     def spec(self, step_id: str) -> StepSpec:
         """The step as the plan has it."""
-        if step_id not in self.specs_by_id:
-            self.specs_by_id = {spec.id: spec for spec in self.plan.steps}
-        return self.specs_by_id[step_id]
+        return self.tally.specs[step_id]
 
     def outputs(self) -> dict[str, Mapping[str, Json]]:
         """The outputs of every finished step, by step id."""
-        return {i: s.outputs for i, s in self.steps.items() if s.status is Status.DONE}
+        return dict(self.tally.outputs)
 
     def in_status(self, *wanted: Status) -> list[str]:
         """The ids of the steps in one of these states, in plan order."""
+        if not any(self.tally.counts[status] for status in wanted):
+            return []
         return [spec.id for spec in self.plan.steps if self.steps[spec.id].status in wanted]
+
+    def reshaped(self) -> None:
+        """Derive anew what hangs on the plan; it is another one now."""
+        self.tally = Tally(self.plan, self.steps)
+        self.weights.clear()
 
 
 def fold(events: Iterable[Event]) -> Run:
@@ -104,8 +85,13 @@ def started(event: Event) -> Run:
     """The run of a mission that was just submitted."""
     mission = Mission.model_validate(event.data["mission"])
     plan = Plan.model_validate(event.data["plan"])
+    return fresh(mission, plan, at=event.at)
+
+
+def fresh(mission: Mission, plan: Plan, *, at: str) -> Run:
+    """The run of a mission of which nothing has started."""
     steps = {spec.id: StepState() for spec in plan.steps}
-    return Run(mission, plan, plan, steps, updated_at=event.at)
+    return Run(mission, plan, plan, steps, updated_at=at)
 
 
 def apply(run: Run, event: Event) -> None:
@@ -133,30 +119,37 @@ _STEP_STATUS: Mapping[EventType, Status | None] = {
 
 
 def _apply_step(run: Run, event: Event, step: StepState) -> None:
-    data = event.data
-    step.status = _STEP_STATUS[event.type] or (
-        Status.QUEUED if data.get("retry_at") else Status.FAILED
-    )
+    data, before = event.data, step.status
+    step.status = _STEP_STATUS[event.type] or _after_failure(data)
     if step.status in ENDED:
         step.ended_at = event.at
+    _note_step(step, event)
+    run.tally.moved(str(event.step), before)
+    if run.status is Status.BLOCKED:
+        run.error = None
+    if run.status is Status.BLOCKED or event.type is EventType.STEP_STARTED:
+        run.status = Status.RUNNING
+    if data.get("patch"):
+        _extend(run, str(event.step), Patch.model_validate(data["patch"]))
+
+
+def _note_step(step: StepState, event: Event) -> None:
+    """What an event says about a step besides its status."""
+    data = event.data
     match event.type:
         case EventType.STEP_STARTED:
             step.started_at = step.started_at or event.at
             step.wake_at = None
-            run.status = Status.RUNNING
+            step.review = None
         case EventType.STEP_WAITING:
             step.question = data["question"]
             step.wake_at = data.get("wake_at")
         case EventType.STEP_ANSWERED:
-            step.question = None
-            step.wake_at = None
-            step.answers += (Answer(**data["answer"]),)
+            _answered(step, Answer(**data["answer"]))
         case EventType.STEP_WOKEN:
             step.wake_at = None
         case EventType.STEP_FINISHED:
             step.outputs = data["outputs"]
-            if data.get("patch"):
-                _extend(run, Patch.model_validate(data["patch"]))
         case EventType.STEP_FAILED:
             step.failures += 1
             step.reason = data["error"]
@@ -167,24 +160,42 @@ def _apply_step(run: Run, event: Event, step: StepState) -> None:
             step.reason = data.get("reason")
 
 
-def _extend(run: Run, patch: Patch) -> None:
-    run.plan = patched(run.plan, patch, untouched=run.in_status(Status.QUEUED))
-    run.specs_by_id.clear()
-    run.weights.clear()
+def _after_failure(data: Mapping[str, Json]) -> Status:
+    return Status.QUEUED if data.get("retry_at") else Status.FAILED
+
+
+def _answered(step: StepState, answer: Answer) -> None:
+    """An answer to the step's own question is for its handler, one to a review for the engine."""
+    asked = step.question or {}
+    step.question = None
+    step.wake_at = None
+    if asked.get("review"):
+        step.review = answer.choice
+    else:
+        step.answers += (answer,)
+
+
+def _extend(run: Run, planner: str, patch: Patch) -> None:
+    extension = Extension(planner, patch, frozenset(run.in_status(Status.QUEUED)))
+    run.plan = patched(run.plan, patch, untouched=extension.untouched)
+    run.extensions += (extension,)
     run.steps.update({spec.id: StepState() for spec in patch.steps})
+    run.reshaped()
 
 
 def _apply_mission(run: Run, event: Event) -> None:
     data = event.data
     match event.type:
         case EventType.MISSION_CHANGED:
-            run.mission = run.mission.model_copy(update=dict(data["changes"]))
+            run.mission = changed(run.mission, data["changes"])
         case EventType.MISSION_REWOUND:
             _rewind(run, str(data["to"]))
         case EventType.MISSION_CANCEL_REQUESTED:
             run.cancelling = True
         case EventType.MISSION_PHASE_COMPLETED:
             run.phases_completed += (str(data["phase"]),)
+        case EventType.MISSION_BLOCKED:
+            run.status, run.error = Status.BLOCKED, str(data["reason"])
         case EventType.MISSION_FINISHED:
             run.status = Status(data["status"])
             run.outcome = data.get("outcome")
@@ -193,39 +204,63 @@ def _apply_mission(run: Run, event: Event) -> None:
             pass
 
 
+def changed(mission: Mission, changes: Mapping[str, Json]) -> Mission:
+    """The mission with some fields changed; raises pydantic's ValidationError as `Mission` does."""
+    return Mission.model_validate({**mission.model_dump(mode="json"), **changes})
+
+
 def _rewind(run: Run, to: str) -> None:
-    """Back to the recipe's own plan, with `to` and all that follows it to be done again."""
-    needs = {spec.id: spec.needs for spec in run.recipe_plan.steps}
-    again = {i for i in needs if i == to or to in ancestors(i, needs)}
-    run.plan = run.recipe_plan
-    run.specs_by_id.clear()
-    run.weights.clear()
+    """`to` and all that follows it is to be done again, as the recipe has it.
+
+    Steps that were added stay as long as the planner that added them is not done again.
+    """
+    again = {to}
+    while True:
+        kept = tuple(e for e in run.extensions if e.planner not in again)
+        plan = _extended(run.recipe_plan, kept)
+        if plan is None:
+            kept, plan = (), run.recipe_plan
+        needs = {spec.id: spec.needs for spec in plan.steps}
+        more = {i for i in needs if again & {i, *ancestors(i, needs)}}
+        if more <= again:
+            break
+        again |= more
+    run.extensions, run.plan = kept, plan
     run.steps = {
         i: StepState(round=run.steps[i].round + 1) if i in again else run.steps[i] for i in needs
     }
+    run.reshaped()
     redone = {spec.phase for spec in run.plan.steps if spec.id in again}
     run.phases_completed = tuple(p for p in run.phases_completed if p not in redone)
     run.status, run.outcome, run.error = Status.RUNNING, None, None
 
 
+def _extended(plan: Plan, extensions: Iterable[Extension]) -> Plan | None:
+    """The plan with these extensions; None when one of them needs what another had added."""
+    try:
+        for extension in extensions:
+            plan = patched(plan, extension.patch, untouched=extension.untouched)
+    except InvalidPlan:
+        return None
+    return plan
+
+
 def ready(run: Run) -> list[StepSpec]:
     """The steps whose own needs are met and which have not started, in plan order (DAG-3).
 
-    Computed, never stored: there is no barrier between levels of the graph.
+    There is no barrier between levels of the graph.
     """
     if run.cancelling:
         return []
-    steps = run.steps
-    return [
-        spec
-        for spec in run.plan.steps
-        if steps[spec.id].status is Status.QUEUED
-        and all(steps[need].status in SATISFIED for need in spec.needs)
-    ]
+    tally = run.tally
+    return [tally.specs[step_id] for step_id in tally.ordered(tally.free)] if tally.free else []
 
 
 def unreachable(run: Run) -> dict[str, str]:
     """Queued steps that can never start, with the failed or cancelled step that is to blame."""
+    counts = run.tally.counts
+    if not counts[Status.FAILED] and not counts[Status.CANCELLED]:
+        return {}
     blame: dict[str, str] = {}
     dead = {i: i for i in run.in_status(Status.FAILED, Status.CANCELLED)}
     changed = bool(dead)
@@ -245,14 +280,13 @@ def unreachable(run: Run) -> dict[str, str]:
 
 def completed_phases(run: Run) -> list[str]:
     """Phases with a step that is done and none that is not over well, not yet recorded, in order."""
-    states: dict[str, set[Status]] = {}
-    for spec in run.plan.steps:
-        if spec.phase:
-            states.setdefault(spec.phase, set()).add(run.steps[spec.id].status)
+    steps = run.steps
     return [
         phase
-        for phase, found in states.items()
-        if Status.DONE in found and found <= SATISFIED and phase not in run.phases_completed
+        for phase, members in run.tally.phases.items()
+        if phase not in run.phases_completed
+        and all(steps[i].status in SATISFIED for i in members)
+        and any(steps[i].status is Status.DONE for i in members)
     ]
 
 
@@ -261,15 +295,17 @@ def percent(run: Run, weights: Mapping[str, float]) -> float:
 
     What was left out because of a failure does not count as done.
     """
-    total = sum(weights[spec.id] for spec in run.plan.steps)
-    failed = run.in_status(Status.FAILED, Status.CANCELLED)
-    past = sum(weights[i] for i in run.in_status(Status.DONE, *(() if failed else SATISFIED)))
-    return round(100.0 * past / total, 1) if total else 0.0
+    counts = run.tally.counts
+    failed = counts[Status.FAILED] or counts[Status.CANCELLED]
+    past = {Status.DONE} if failed else SATISFIED
+    total = sum([weights[i] for i in run.steps])
+    over = sum([weights[i] for i, step in run.steps.items() if step.status in past])
+    return round(100.0 * over / total, 1) if total else 0.0
 
 
 def ending(run: Run) -> tuple[Status, str | None] | None:
     """How the run ended, with the first failure's reason; None while it can still move."""
-    if any(step.status not in ENDED for step in run.steps.values()):
+    if not run.tally.all_over():
         return None
     if run.cancelling:
         return Status.CANCELLED, None
@@ -281,23 +317,37 @@ def ending(run: Run) -> tuple[Status, str | None] | None:
 
 def standing(run: Run) -> Status:
     """The mission's status: running while anything can move by itself, else what it waits for."""
-    if run.status in ENDED:
+    if run.status in ENDED or run.status is Status.BLOCKED:
         return run.status
-    if all(step.status is Status.QUEUED and not step.failures for step in run.steps.values()):
-        return Status.QUEUED
-    if run.in_status(Status.RUNNING) or ready(run):
+    if run.cancelling:
         return Status.RUNNING
-    if run.in_status(Status.WAITING):
+    counts = run.tally.counts
+    if counts[Status.QUEUED] == len(run.steps) and not any(s.failures for s in run.steps.values()):
+        return Status.QUEUED
+    if counts[Status.RUNNING] or run.tally.free:
+        return Status.RUNNING
+    if counts[Status.WAITING]:
         return Status.WAITING
-    if run.in_status(Status.BLOCKED):
-        return Status.BLOCKED
-    return Status.RUNNING
+    return Status.BLOCKED if counts[Status.BLOCKED] else Status.RUNNING
+
+
+def current_step(run: Run) -> str | None:
+    """The first step, in plan order, that is running, waiting or blocked."""
+    active = run.tally.active
+    return run.tally.ordered(active)[0] if active else None
+
+
+def steps_over(run: Run) -> int:
+    """How many steps are over, one way or another."""
+    return len(run.steps) - sum(run.tally.counts[status] for status in OPEN)
 
 
 def next_wake(run: Run) -> str | None:
     """The earliest moment (RFC 3339) at which a waiting or backing-off step wants to move."""
-    moments = [s.wake_at for s in run.steps.values() if s.wake_at and s.status not in ENDED]
-    return min(moments, default=None)
+    if not run.tally.waking:
+        return None
+    moments = (run.steps[i].wake_at for i in run.tally.waking)
+    return min((moment for moment in moments if moment), default=None)
 
 
 def check_answer(run: Run, step_id: str, choice: str, digest: str | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from quarterdeck.core.errors import QuarterdeckError, StepFailed
+from quarterdeck.core.errors import QuarterdeckError, StepFailed, Unavailable
 from quarterdeck.core.events import Json
 from quarterdeck.core.plan import StepSpec
 from quarterdeck.core.step import Done, Outcome, StepKind, Wait
@@ -42,6 +42,12 @@ async def attempt(kind: StepKind[StepContext], spec: StepSpec, context: StepCont
         if limit.expired():
             return Failed(f"It took longer than {limit_s:g} s.", retry=True)
         return Failed(f"{type(error).__name__}: {error}", retry=True)
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
+        return Failed("Something it waited for was cancelled.", retry=True)
+    except Unavailable as error:
+        return Failed(str(error), retry=True)
     except StepFailed as error:
         return Failed(str(error), retry=error.retry)
     except QuarterdeckError as error:
@@ -49,6 +55,12 @@ async def attempt(kind: StepKind[StepContext], spec: StepSpec, context: StepCont
     except Exception as error:  # noqa: BLE001 - one of the two supervising loops
         said = f"{type(error).__name__}: {error}"[:500]
         return Failed(f"Unexpected {said}", retry=True, trace=traceback.format_exc())
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task, rather than something that it awaits."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _checked(outcome: Outcome, kind: StepKind[StepContext]) -> Result:

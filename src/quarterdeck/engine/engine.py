@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+
+from pydantic import ValidationError
 
 from quarterdeck.core.clock import Clock, SystemClock, iso
-from quarterdeck.core.errors import Conflict, NotFound
+from quarterdeck.core.errors import Conflict, NotFound, Unavailable
 from quarterdeck.core.events import Event, EventType, Json, Recorded
+from quarterdeck.core.ids import SYSTEM
 from quarterdeck.core.mission import Mission
 from quarterdeck.core.plan import Plan
-from quarterdeck.core.run import (
-    ENDED,
-    Run,
-    Status,
-    apply,
-    check_answer,
-    fold,
-    next_wake,
-    started,
-)
+from quarterdeck.core.run import ENDED, Run, Status, changed, check_answer, fold, fresh, next_wake
 from quarterdeck.core.step import Answer, StepKind
+from quarterdeck.core.validated import invalid
 from quarterdeck.engine.context import Resources, StepContext
 from quarterdeck.engine.drive import Driver
+from quarterdeck.engine.settle import Draft
 from quarterdeck.engine.workshop import Workshop
 from quarterdeck.storage.directory import DataDirectory
-from quarterdeck.storage.log import Commit, Log, Row
-from quarterdeck.storage.missions import (
-    Missions,
-    mission_row,
-    new_mission_row,
-    reset_step_rows,
-    spec_row,
-    step_row,
-)
+from quarterdeck.storage.log import Commit, Log
+from quarterdeck.storage.missions import Missions, blocked_mission, new_mission_row
 
 EVENTS_PAGE = 1000
+DISK_PATIENCE_S = 10.0
+"""How long a person's request waits for a disk that does not take it."""
+STOP_PATIENCE_S = 12.0
+PAUSES_S = (0.2, 1.0, 5.0)
+"""Between tries at a mission at which the engine itself fails; after the last it is blocked."""
 
 Key = tuple[str, str]
 """A mission's workspace and id."""
@@ -72,7 +66,6 @@ class Engine:
         self._driving: dict[Key, asyncio.Task[None]] = {}
         self._loading: dict[Key, asyncio.Lock] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._answering: set[tuple[str, str, str]] = set()
         self._ended: dict[Key, list[asyncio.Future[Run]]] = {}
         self._stopping = False
 
@@ -94,10 +87,14 @@ class Engine:
         self._stopping = True
         for timer in self._timers.values():
             timer.cancel()
-        while self._workshop.tasks:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + STOP_PATIENCE_S
+        while self._workshop.tasks and loop.time() < deadline_s:
             for task in list(self._workshop.tasks):
                 task.cancel()
-            await asyncio.wait(list(self._workshop.tasks))
+            await asyncio.wait(list(self._workshop.tasks), timeout=STOP_PATIENCE_S)
+        for task in self._workshop.tasks:
+            self._workshop.report(f"{task.get_name()} does not stop.")
 
     async def submit(self, mission: Mission, plan: Plan) -> Run:
         """Accept a mission: its first events and its row in one transaction.
@@ -106,7 +103,8 @@ class Engine:
             Conflict: when the workspace has a mission of this id.
             Unavailable: when the log cannot be written; nothing is stored then.
         """
-        data = {"mission": mission.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+        spec = mission.model_dump(mode="json")
+        data = {"mission": spec, "plan": plan.model_dump(mode="json")}
         event = Event(
             EventType.MISSION_SUBMITTED,
             mission.created_at,
@@ -119,19 +117,27 @@ class Engine:
         begun = replace(
             event, type=EventType.MISSION_ORCHESTRATION_STARTED, data={"recipe": plan.recipe}
         )
-        run = started(event)
+        run = fresh(mission, plan, at=mission.created_at)
+        commit = Commit([event, begun], script=[new_mission_row(run, spec)])
+        told = self.log.offer(commit)
+        # Who asked may go away meanwhile: a mission that was stored is taken up all the same.
+        told.add_done_callback(lambda done: self._take_up(run, done))
         try:
-            await self.log.commit(Commit([event, begun], script=[new_mission_row(run)]))
+            await asyncio.shield(told)
         except Conflict:
             raise Conflict(
                 f"There is a mission {mission.id!r} already.",
                 where="mission_id",
                 hint="Leave the id out to get a fresh one.",
             ) from None
-        key = (mission.workspace, mission.id)
-        self._drivers.setdefault(key, Driver(self._workshop, run))
-        self._move(key)
         return run
+
+    def _take_up(self, run: Run, told: asyncio.Future[int]) -> None:
+        """Start a mission that is stored."""
+        if not told.cancelled() and told.exception() is None:
+            key = (run.mission.workspace, run.mission.id)
+            self._drivers.setdefault(key, Driver(self._workshop, run))
+            self._move(key)
 
     async def answer(
         self, key: Key, step: str, answer: Answer, *, digest: str | None = None
@@ -141,37 +147,31 @@ class Engine:
         Raises:
             NotFound: when there is no such mission.
             Conflict: when the step is not waiting, the choice is not offered or the digest is old.
+            Unavailable: when the log cannot be written.
         """
-        run = await self._open_run(key)
-        check_answer(run, step, answer.choice, digest)
-        claim = (*key, step)
-        if claim in self._answering:
-            raise Conflict("Somebody is answering this right now.", where="step")
-        self._answering.add(claim)
-        try:
-            question = run.steps[step].question or {}
+
+        def add(draft: Draft) -> None:
+            check_answer(draft.run, step, answer.choice, digest)
+            question = draft.run.steps[step].question or {}
             data = {"answer": asdict(answer), "digest": question.get("digest")}
-            event = self._workshop.event(
-                run, EventType.STEP_ANSWERED, answer.actor, data, step=step
-            )
-            await self._change(run, event)
-        finally:
-            self._answering.discard(claim)
-            self._move(key)
-        return run
+            draft.add(EventType.STEP_ANSWERED, step, data, actor=answer.actor)
+
+        return await self._change(key, add)
 
     async def cancel(self, key: Key, *, actor: str, reason: str = "") -> Run:
         """Stop a mission for good; running commands are killed.
 
         Raises:
+            NotFound: when there is no such mission.
             Conflict: when it has ended already.
+            Unavailable: when the log cannot be written.
         """
-        run = await self._open_run(key)
-        data = {"reason": reason}
-        kind = EventType.MISSION_CANCEL_REQUESTED
-        await self._change(run, self._workshop.event(run, kind, actor, data))
-        self._move(key)
-        return run
+
+        def add(draft: Draft) -> None:
+            kind = EventType.MISSION_CANCEL_REQUESTED
+            draft.add(kind, None, {"reason": reason}, actor=actor)
+
+        return await self._change(key, add)
 
     async def rewind(
         self, key: Key, to: str, *, actor: str, changes: Mapping[str, Json], reason: str = ""
@@ -180,29 +180,53 @@ class Engine:
 
         Raises:
             Conflict: when the mission is moving or ended.
-            NotFound: when the recipe has no such step.
+            NotFound: when there is no such mission, or its recipe has no such step.
+            InvalidInput: when the changed mission would not be one.
+            Unavailable: when the log cannot be written.
         """
-        run = await self._open_run(key)
-        if run.in_status(Status.RUNNING):
-            raise Conflict(
-                "The mission is working right now.", where="mission", hint="Wait or cancel it."
-            )
-        if to not in {spec.id for spec in run.recipe_plan.steps}:
-            raise NotFound(f"The recipe has no step {to!r}.", where="to")
-        changed = Mission.model_validate({**run.mission.model_dump(mode="json"), **changes})
-        events = [
-            self._workshop.event(run, EventType.MISSION_CHANGED, actor, {"changes": dict(changes)}),
-            self._workshop.event(
-                run, EventType.MISSION_REWOUND, actor, {"to": to, "reason": reason}
-            ),
-        ]
-        for event in events:
-            apply(run, event)
-        run.mission = changed
-        script = [spec_row(changed), *reset_step_rows(run)]
-        await self.log.commit(Commit(events, [self._mission_row(run)], script))
-        self._move(key)
-        return run
+
+        def add(draft: Draft) -> None:
+            run = draft.run
+            if run.cancelling or self._drivers[key].busy:
+                raise Conflict(
+                    "The mission is working right now.", where="mission", hint="Wait or cancel it."
+                )
+            if to not in {spec.id for spec in run.recipe_plan.steps}:
+                raise NotFound(f"The recipe has no step {to!r}.", where="to")
+            try:
+                changed(run.mission, changes)
+            except ValidationError as error:
+                raise invalid(error) from None
+            draft.add(EventType.MISSION_CHANGED, None, {"changes": dict(changes)}, actor=actor)
+            draft.add(EventType.MISSION_REWOUND, None, {"to": to, "reason": reason}, actor=actor)
+
+        return await self._change(key, add)
+
+    async def _change(self, key: Key, add: Callable[[Draft], None]) -> Run:
+        """Have a mission's driver record what somebody outside decided; returns when durable.
+
+        It is in the mission's line before this first waits, so nothing can come between the check
+        and the record, and whoever asked may go away meanwhile.
+        """
+        if self.log.degraded is not None:
+            raise Unavailable(self.log.degraded, where="log", hint="Try again soon.")
+        driver = await self._open(key)
+        if driver.run.status in ENDED:
+            raise Conflict(f"The mission is {driver.run.status.value} already.", where="mission")
+        try:
+            told = driver.change(add)
+        finally:
+            self._move(key)
+        try:
+            async with asyncio.timeout(DISK_PATIENCE_S):
+                await self._workshop.durable(told)
+        except TimeoutError:
+            raise Unavailable(
+                "It is noted, but the disk has not taken it yet.",
+                where="log",
+                hint="Look at the mission before you repeat it.",
+            ) from None
+        return driver.run
 
     async def run(self, key: Key) -> Run:
         """The mission's present state.
@@ -228,13 +252,23 @@ class Engine:
                 return found
 
     async def ended(self, key: Key) -> Run:
-        """Wait until the mission is over."""
-        run = await self.run(key)
-        if run.status in ENDED and key not in self._driving:
-            return run
+        """Wait until the mission is over.
+
+        Raises:
+            NotFound: when there is no such mission.
+        """
         waiter: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        self._ended.setdefault(key, []).append(waiter)
-        return await waiter
+        waiters = self._ended.setdefault(key, [])
+        waiters.append(waiter)  # before looking: it may end while the log is read
+        try:
+            run = await self.run(key)
+            if run.status in ENDED and key not in self._driving:
+                return run
+            return await waiter
+        finally:
+            waiters.remove(waiter)
+            if not waiters and self._ended.get(key) is waiters:
+                del self._ended[key]
 
     async def idle(self, key: Key) -> Run:
         """Wait until the mission is over or waits for somebody."""
@@ -266,44 +300,69 @@ class Engine:
             raise NotFound(f"There is no mission {key[1]!r}.", where="mission")
         return fold([await self._workshop.whole(recorded.event) for recorded in events])
 
-    async def _open_run(self, key: Key) -> Run:
-        """The one run of an unfinished mission that everybody shares while it is held."""
+    async def _open(self, key: Key) -> Driver:
+        """The one driver that everybody shares while the mission is held."""
         lock = self._loading.setdefault(key, asyncio.Lock())
         async with lock:
             driver = self._drivers.get(key)
             if driver is None:
                 driver = Driver(self._workshop, await self._load(key))
                 if driver.run.status not in ENDED:
-                    self._drivers[key] = driver
+                    driver = self._drivers.setdefault(key, driver)
         self._loading.pop(key, None)
-        if driver.run.status in ENDED:
-            raise Conflict(f"The mission is {driver.run.status.value} already.", where="mission")
-        return driver.run
+        return driver
 
     def _move(self, key: Key) -> None:
         """Make sure that a driver looks at this mission."""
-        if self._stopping:
+        if self._stopping or key in self._driving:
             return
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        if key in self._driving:
-            if key in self._drivers:
-                self._drivers[key].nudge()
-            return
         name = f"{key[0]}/{key[1]}"
         self._driving[key] = self._workshop.spawn(self._drive(key), name=name)
 
     async def _drive(self, key: Key) -> None:
+        """Drive a mission until it rests, then let go of it.
+
+        When the engine itself fails at it, the mission is read anew from the log and tried again;
+        after the last try it is blocked, for everybody to see.
+        """
         run: Run | None = None
         try:
-            run = await self._open_run(key)
-            await self._wake_due(run)
-            await self._drivers[key].drive()
+            for pause_s in (*PAUSES_S, None):
+                try:
+                    run = await self._driven(key)
+                    break
+                except Exception as error:  # noqa: BLE001 - one of the supervising loops
+                    if self.log.closed:
+                        break
+                    self._drivers.pop(key, None)
+                    self._workshop.report(f"{key[0]}/{key[1]}: {traceback.format_exc()}")
+                    await self._step_back(key, error, pause_s)
         finally:
             self._drivers.pop(key, None)
             del self._driving[key]
-        self._let_go(key, run)
+        if run is not None:
+            self._let_go(key, run)
+
+    async def _driven(self, key: Key) -> Run:
+        driver = await self._open(key)
+        if driver.run.status not in ENDED:
+            await driver.drive()
+        return driver.run
+
+    async def _step_back(self, key: Key, error: Exception, pause_s: float | None) -> None:
+        """Let the log catch up and time pass; without `pause_s` give up, and say so in the log."""
+        commit = Commit()
+        if pause_s is None:
+            reason = f"The engine failed at this mission: {type(error).__name__}: {error}"[:500]
+            at = iso(self.clock.now())
+            kind, system = EventType.MISSION_BLOCKED, SYSTEM
+            event = Event(kind, at, key[0], system, key[1], None, {"reason": reason})
+            commit = Commit([event], script=[blocked_mission(*key, reason)])
+        await self._workshop.durable(self.log.keep(commit))
+        await asyncio.sleep(pause_s or 0)
 
     def _let_go(self, key: Key, run: Run) -> None:
         if run.status in ENDED:
@@ -312,38 +371,15 @@ class Engine:
                     waiter.set_result(run)
             return
         moment = next_wake(run)
-        if moment is not None:
+        if moment is not None and not self._stopping:
             self._arm(key, moment)
 
     def _arm(self, key: Key, moment: str) -> None:
-        due = datetime.fromisoformat(moment)
-        delay_s = max(0.0, (due - self.clock.now()).total_seconds())
+        """Move the mission at this moment, sleeping towards it in bounded pieces."""
+        left_s = self._workshop.seconds_until(moment)
         loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(delay_s, self._move, key)
-
-    async def _wake_due(self, run: Run) -> None:
-        now = iso(self.clock.now())
-        for step_id in run.in_status(Status.WAITING):
-            wake_at = run.steps[step_id].wake_at
-            if wake_at is not None and wake_at <= now:
-                kind = EventType.STEP_WOKEN
-                await self._change(run, self._workshop.event(run, kind, "system", {}, step=step_id))
-
-    async def _change(self, run: Run, event: Event) -> None:
-        """Apply an event from outside and make it durable; undone when the disk refuses."""
-        before = replace(run.steps[event.step]) if event.step else None
-        apply(run, event)
-        rows = [self._mission_row(run)]
-        if event.step:
-            rows.append(step_row(run, event.step))
-        try:
-            await self.log.commit(Commit([event], rows))
-        except Exception:
-            if event.step and before is not None:
-                run.steps[event.step] = before
-            else:
-                run.cancelling = False
-            raise
-
-    def _mission_row(self, run: Run) -> Row:
-        return mission_row(run, self.weights(run))
+        if left_s > 0:
+            self._timers[key] = loop.call_later(left_s, self._arm, key, moment)
+        else:
+            self._timers.pop(key, None)
+            self._move(key)

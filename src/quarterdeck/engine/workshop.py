@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,10 +14,12 @@ import orjson
 from quarterdeck.core.artifact import Artifact
 from quarterdeck.core.clock import Clock, iso
 from quarterdeck.core.events import Event, EventType, Json
+from quarterdeck.core.mission import Mission
 from quarterdeck.core.plan import StepSpec
 from quarterdeck.core.run import Run
 from quarterdeck.core.step import StepKind
 from quarterdeck.engine.context import Resources, StepContext
+from quarterdeck.engine.slots import Slots
 from quarterdeck.storage.artifacts import Artifacts
 from quarterdeck.storage.directory import DataDirectory
 from quarterdeck.storage.log import Commit, Log
@@ -24,7 +27,8 @@ from quarterdeck.storage.missions import artifact_row
 
 INLINE_BYTES_MAX = 64 * 1024
 """Outputs above this are kept as an artifact; the event holds its hash (ARCHITECTURE §3)."""
-STEPS_AT_ONCE_MAX = 256
+
+SLEEP_S_MAX = 900.0
 
 
 class Workshop:
@@ -47,12 +51,7 @@ class Workshop:
         self._directory = directory
         self._resources = resources
         self._kinds = {(kind.name, kind.version): kind for kind in kinds}
-        self._steps_at_once = asyncio.Semaphore(STEPS_AT_ONCE_MAX)
-        self._slots = {
-            kind.name: asyncio.Semaphore(kind.concurrency_max)
-            for kind in self._kinds.values()
-            if kind.concurrency_max is not None
-        }
+        self.slots = Slots(self._kinds.values())
         self.tasks: set[asyncio.Task[None]] = set()
 
     def kind_of(self, spec: StepSpec) -> StepKind[StepContext] | None:
@@ -69,19 +68,32 @@ class Workshop:
         kind = self.kind_of(spec)
         return spec.weight_s or (kind.weight_s if kind else 1.0)
 
-    @asynccontextmanager
-    async def slot(self, kind: StepKind[StepContext]) -> AsyncIterator[None]:
-        """A place among the steps that may run at once."""
-        own: AbstractAsyncContextManager[Any] = self._slots.get(kind.name) or nullcontext()
-        async with own, self._steps_at_once:
-            yield
-
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """A task that ends, at the latest, with the engine."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    async def durable(self, told: asyncio.Future[int]) -> None:
+        """Wait until a kept commit is durable, without being able to cancel that for others.
+
+        Raises:
+            QuarterdeckError: when the database refused what it says.
+        """
+        await asyncio.wait((told,))
+        if told.cancelled():  # by another who waited; what comes after it is durable after it
+            await self.durable(self.log.keep(Commit()))
+        else:
+            told.result()
+
+    def seconds_until(self, moment: str) -> float:
+        """How long to sleep towards a moment (RFC 3339), at most `SLEEP_S_MAX`.
+
+        A machine that slept, or a clock that was set, is noticed by then.
+        """
+        left_s = (datetime.fromisoformat(moment) - self.clock.now()).total_seconds()
+        return min(max(0.0, left_s), SLEEP_S_MAX)
 
     def event(
         self,
@@ -97,7 +109,11 @@ class Workshop:
         at = iso(self.clock.now())
         return Event(type, at, mission.workspace, actor, mission.id, step, data)
 
-    def context(self, run: Run, spec: StepSpec) -> StepContext:
+    def work_dir(self, mission: Mission) -> Path:
+        """The mission's private directory."""
+        return self._directory.work / mission.workspace / mission.id
+
+    def context(self, run: Run, spec: StepSpec, work_dir: Path) -> StepContext:
         """What the handler of this step is given now."""
         state, mission = run.steps[spec.id], run.mission
 
@@ -121,7 +137,7 @@ class Workshop:
             key=f"{mission.id}:{spec.id}:{state.round}",
             outputs=run.outputs(),
             answers=state.answers,
-            work_dir=self._directory.work / mission.workspace / mission.id,
+            work_dir=work_dir,
             clock=self.clock,
             resources=self._resources,
             _emit=emit,
@@ -129,19 +145,18 @@ class Workshop:
             _load=self.artifacts.get,
         )
 
-    async def slimmed(self, data: Mapping[str, Json]) -> Mapping[str, Json]:
-        """The data with large outputs replaced by the hash of an artifact that holds them."""
-        outputs = data.get("outputs")
-        if not outputs:
-            return data
+    def large(self, outputs: Mapping[str, Json]) -> bytes | None:
+        """The outputs as JSON when they are too large for the log, else None."""
         encoded = orjson.dumps(outputs)
-        if len(encoded) <= INLINE_BYTES_MAX:
-            return data
-        kept = await self.artifacts.put("outputs.json", encoded, media_type="application/json")
-        return {**data, "outputs": None, "outputs_sha256": kept.sha256}
+        return encoded if len(encoded) > INLINE_BYTES_MAX else None
+
+    async def keep_apart(self, outputs: bytes) -> str:
+        """Keep large outputs as an artifact; returns its hash."""
+        kept = await self.artifacts.put("outputs.json", outputs, media_type="application/json")
+        return kept.sha256
 
     async def whole(self, event: Event) -> Event:
-        """Undo `slimmed`."""
+        """The event with outputs that were too large for the log put back into it."""
         sha256 = event.data.get("outputs_sha256")
         if sha256 is None:
             return event

@@ -46,7 +46,7 @@ class Commit:
     """What becomes true together.
 
     `rows` are states of read models, written in bulk; `script` is executed statement by statement,
-    in order, after them.
+    after them and before the rows of later commits.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -56,9 +56,12 @@ class Commit:
 
 @dataclass(slots=True)
 class _Waiting:
+    """A commit on its way to the disk; one that is `kept` outlasts a disk that refuses it."""
+
     commit: Commit
     sealed: list[tuple[Any, ...]]
     told: asyncio.Future[int] | None
+    kept: bool
 
 
 class Log:
@@ -72,6 +75,7 @@ class Log:
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._listeners: list[Callable[[list[Recorded]], None]] = []
+        self._fresh: list[_Waiting] = []
         self._waiting: list[_Waiting] = []
         self._wake = threading.Condition()
         self._closing = False
@@ -88,6 +92,11 @@ class Log:
         """The place of the newest durable event; 0 for an empty log."""
         return self._last_seq
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._closing
+
     def listen(self, listener: Callable[[list[Recorded]], None]) -> None:
         """Have `listener` called on the loop, after each transaction, with its events."""
         self._listeners.append(listener)
@@ -99,29 +108,62 @@ class Log:
             Unavailable: when the disk or database refuses; nothing of the commit is stored then.
             Conflict: when a row that must be new exists already.
         """
+        return await self.offer(commit)
+
+    def offer(self, commit: Commit) -> asyncio.Future[int]:
+        """`commit` for those who need the future itself."""
         told: asyncio.Future[int] = self._loop.create_future()
-        self._put(commit, told)
-        return await told
+        self._admit()
+        self._put(commit, told, kept=False)
+        return told
 
     def append(self, commit: Commit) -> None:
         """Make it durable soon, in order with every other commit; nobody waits for it.
 
         When the disk refuses, it is kept and written later (RUN-6).
-        """
-        self._put(commit, None)
 
-    def _put(self, commit: Commit, told: asyncio.Future[int] | None) -> None:
+        Raises:
+            Unavailable: when too much waits for the disk already.
+        """
+        self._admit()
+        self._put(commit, None, kept=True)
+
+    def keep(self, commit: Commit) -> asyncio.Future[int]:
+        """Put it in line, whatever the disk says; the future tells when it is durable.
+
+        For what is true already: a disk that refuses delays it, in its place in the order. The
+        future fails only when the database refuses what the commit says.
+
+        Raises:
+            Unavailable: when the log is closed.
+        """
+        told: asyncio.Future[int] = self._loop.create_future()
+        self._put(commit, told, kept=True)
+        return told
+
+    def _admit(self) -> None:
+        if len(self._waiting) + len(self._fresh) >= WAITING_MAX:
+            raise Unavailable("The disk cannot keep up.", where="log", hint="Try again soon.")
+
+    def _put(self, commit: Commit, told: asyncio.Future[int] | None, *, kept: bool) -> None:
+        if self._closing:
+            raise Unavailable("The log is closed.", where="log")
         sealed = []
         for event in commit.events:
             body = event.body()
-            sealed.append((event.workspace, event.mission, event.type.value, body, leaf_hash(body)))
+            sealed.append(
+                (event.workspace, event.mission, event.type._value_, body, leaf_hash(body))
+            )
+        if not self._fresh:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(_Waiting(commit, sealed, told, kept))
+
+    def _hand_over(self) -> None:
+        """Give the writer all that came in this round of the loop, with one lock and one wake."""
         with self._wake:
-            if self._closing:
-                raise Unavailable("The log is closed.", where="log")
-            if len(self._waiting) >= WAITING_MAX:
-                raise Unavailable("The disk cannot keep up.", where="log", hint="Try again soon.")
-            self._waiting.append(_Waiting(commit, sealed, told))
+            self._waiting.extend(self._fresh)
             self._wake.notify()
+        self._fresh = []
 
     async def read(
         self,
@@ -139,6 +181,7 @@ class Log:
 
     async def close(self) -> None:
         """Write what is waiting, then stop."""
+        self._hand_over()
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -154,44 +197,68 @@ class Log:
                 batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             if not batch:
                 return
-            self._write_batch(batch)
+            kept = self._write_batch(batch)
             self._checkpointer.written()
+            if kept:
+                self._try_later(kept)
 
-    def _write_batch(self, batch: list[_Waiting]) -> None:
+    def _try_later(self, kept: list[_Waiting]) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing, timeout=RETRY_S)
+            self._waiting[:0] = kept
+            if self._closing:
+                lost = self._waiting.copy()
+                self._waiting.clear()
+                closed = Unavailable("The log was closed before this was written.", where="log")
+                self._on_loop(lambda: _resolve(lost, closed))
+
+    def _write_batch(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Write the commits in one transaction; returns those to be tried again, in order."""
         try:
             self._transaction(batch)
         except Exception as error:  # noqa: BLE001 - the supervising loop of the only writer
             self._rollback()
-            if len(batch) > 1 and not _is_disk(error):
-                for one in batch:
-                    self._write_batch([one])
-                return
-            self._fail(batch, error)
+            if len(batch) == 1 or _is_disk(error):
+                return self._fail(batch, error)
+            for place, one in enumerate(batch, start=1):
+                kept = self._write_batch([one])
+                if kept:
+                    return kept + batch[place:]
         else:
             self.degraded = None
             self._tell(batch)
+        return []
 
     def _transaction(self, batch: list[_Waiting]) -> None:
         execute_many = self._execute_many
         seq = self._last_seq
         events: list[tuple[Any, ...]] = []
-        rows: dict[str, dict[tuple[str, ...], Sequence[object]]] = {}
         for waiting in batch:
             for sealed in waiting.sealed:
                 seq += 1
                 events.append((seq, *sealed))
-            for row in waiting.commit.rows:
-                rows.setdefault(row.sql, {})[row.key] = row.params
         self._connection.execute("BEGIN")
         if events:
             execute_many(_INSERT_EVENT, events)
-        for sql, newest in rows.items():
-            execute_many(sql, newest.values())
+        rows: dict[str, dict[tuple[str, ...], Sequence[object]]] = {}
         for waiting in batch:
-            for sql, params in waiting.commit.script:
-                self._connection.execute(self.db.dialect.query(sql), tuple(params))
+            for row in waiting.commit.rows:
+                rows.setdefault(row.sql, {})[row.key] = row.params
+            if waiting.commit.script:
+                self._put_rows(rows)
+                self._run_script(waiting.commit.script)
+        self._put_rows(rows)
         self._connection.execute("COMMIT")
         self._last_seq = seq
+
+    def _put_rows(self, rows: dict[str, dict[tuple[str, ...], Sequence[object]]]) -> None:
+        for sql, newest in rows.items():
+            self._execute_many(sql, newest.values())
+        rows.clear()
+
+    def _run_script(self, script: Sequence[Statement]) -> None:
+        for sql, params in script:
+            self._connection.execute(self.db.dialect.query(sql), tuple(params))
 
     def _execute_many(self, sql: str, many: Iterable[Sequence[Any]]) -> None:
         connection: Any = self._connection
@@ -205,24 +272,19 @@ class Log:
         except Exception as error:  # noqa: BLE001 - the transaction may be gone already
             self._on_error(f"log: rollback: {error}")
 
-    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
-        """Tell those who wait; keep what nobody waits for and try it again a little later."""
+    def _fail(self, batch: list[_Waiting], error: Exception) -> list[_Waiting]:
+        """Tell those who can take a refusal; returns those that outlast a sick disk."""
         problem = _problem(error)
-        unavailable = isinstance(problem, Unavailable)
-        if unavailable:
+        kept: list[_Waiting] = []
+        if isinstance(problem, Unavailable):
             self.degraded = problem.message
-        kept = [w for w in batch if w.told is None] if unavailable else []
-        for lost in [w for w in batch if w.told is None and not unavailable]:
+            kept = [waiting for waiting in batch if waiting.kept]
+            batch = [waiting for waiting in batch if not waiting.kept]
+        for lost in [waiting for waiting in batch if waiting.told is None]:
             names = ", ".join(e.type for e in lost.commit.events)
             self._on_error(f"log: refused {names}: {error}")
         self._on_loop(lambda: _resolve(batch, problem))
-        if not kept:
-            return
-        with self._wake:
-            self._waiting[:0] = kept
-            self._wake.wait_for(lambda: self._closing, timeout=RETRY_S)
-            if self._closing:
-                self._waiting.clear()
+        return kept
 
     def _tell(self, batch: list[_Waiting]) -> None:
         last = self._last_seq

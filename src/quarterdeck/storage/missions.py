@@ -10,7 +10,7 @@ import orjson
 
 from quarterdeck.core.artifact import Artifact
 from quarterdeck.core.mission import Mission
-from quarterdeck.core.run import OPEN, Run, next_wake, percent, standing
+from quarterdeck.core.run import Run, Status, current_step, next_wake, percent, standing, steps_over
 from quarterdeck.storage.db import Database, Row
 from quarterdeck.storage.log import Row as PutRow
 from quarterdeck.storage.log import Statement
@@ -24,6 +24,7 @@ _INSERT_MISSION = """INSERT INTO mission (workspace, id, recipe, status, outcome
 _UPDATE_MISSION = """UPDATE mission SET status = ?, outcome = ?, updated_at = ?, percent = ?,
  steps_done = ?, steps_total = ?, current_step = ?, wake_at = ?, error = ?
  WHERE workspace = ? AND id = ?"""
+_BLOCK = "UPDATE mission SET status = ?, error = ? WHERE workspace = ? AND id = ?"
 _UPDATE_SPEC = "UPDATE mission SET spec = ? WHERE workspace = ? AND id = ?"
 _PUT_STEP = """INSERT INTO step (workspace, mission, id, kind, phase, status, round, attempt,
  interruptions, started_at, ended_at, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
@@ -43,8 +44,8 @@ def title_of(brief: str) -> str:
     return line if len(line) <= TITLE_MAX else line[: TITLE_MAX - 1] + "…"
 
 
-def new_mission_row(run: Run) -> Statement:
-    """The row of a mission that must not exist yet."""
+def new_mission_row(run: Run, spec: Mapping[str, Any]) -> Statement:
+    """The row of a mission that must not exist yet; `spec` is its mission as JSON."""
     mission = run.mission
     return _INSERT_MISSION, (
         mission.workspace,
@@ -54,7 +55,7 @@ def new_mission_row(run: Run) -> Statement:
         None,
         mission.severity.value,
         title_of(mission.brief),
-        _spec(mission),
+        orjson.dumps(spec),
         mission.created_at,
         run.updated_at,
         0.0,
@@ -68,31 +69,32 @@ def new_mission_row(run: Run) -> Statement:
 
 def mission_row(run: Run, weights: Mapping[str, float]) -> PutRow:
     """What changes in a mission's row as its steps move."""
-    current = next((i for i, s in run.steps.items() if s.status in _CURRENT), None)
-    done = sum(1 for s in run.steps.values() if s.status not in OPEN)
     mission = run.mission
     params = (
         standing(run).value,
         run.outcome,
         run.updated_at,
         percent(run, weights),
-        done,
-        len(run.plan.steps),
-        current,
+        steps_over(run),
+        len(run.steps),
+        current_step(run),
         next_wake(run),
-        run.error and run.error.replace("\x00", "\ufffd"),
+        _storable(run.error),
         mission.workspace,
         mission.id,
     )
     return PutRow(_UPDATE_MISSION, (mission.workspace, mission.id), params)
 
 
-_CURRENT = frozenset(OPEN[1:])
-
-
 def spec_row(mission: Mission) -> Statement:
     """The changed brief or constraints of a mission."""
-    return _UPDATE_SPEC, (_spec(mission), mission.workspace, mission.id)
+    spec = orjson.dumps(mission.model_dump(mode="json"))
+    return _UPDATE_SPEC, (spec, mission.workspace, mission.id)
+
+
+def blocked_mission(workspace: str, mission_id: str, reason: str) -> Statement:
+    """The row of a mission that the engine cannot move, even when its run cannot be made."""
+    return _BLOCK, (Status.BLOCKED.value, _storable(reason), workspace, mission_id)
 
 
 def step_row(run: Run, step_id: str) -> PutRow:
@@ -110,7 +112,7 @@ def step_row(run: Run, step_id: str) -> PutRow:
         state.interruptions,
         state.started_at,
         state.ended_at,
-        state.reason and state.reason.replace("\x00", "\ufffd"),
+        _storable(state.reason),
     )
     return PutRow(_PUT_STEP, (mission.workspace, mission.id, step_id), params)
 
@@ -143,8 +145,9 @@ def artifact_row(mission: Mission, step: str, artifact: Artifact, at: str) -> Pu
     return PutRow(_PUT_ARTIFACT, key, params)
 
 
-def _spec(mission: Mission) -> bytes:
-    return orjson.dumps(mission.model_dump(mode="json"))
+def _storable(text: str | None) -> str | None:
+    """The text without NUL, which Postgres does not store."""
+    return text and text.replace("\x00", "\ufffd")
 
 
 @dataclass(frozen=True, slots=True)

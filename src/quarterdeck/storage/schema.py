@@ -11,7 +11,7 @@ from quarterdeck.storage.dialect import Dialect
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE event (
-            seq BIGINT PRIMARY KEY,
+            seq {bigkey} PRIMARY KEY,
             workspace TEXT NOT NULL,
             mission TEXT,
             type TEXT NOT NULL,

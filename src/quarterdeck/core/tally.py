@@ -1,0 +1,91 @@
+"""Tally: what follows from the states of a run's steps, kept up to date one move at a time.
+
+Asking all 500 steps of a plan after each of them would make its cost grow with the square. The
+tally only repeats what the states say; it can be made again from them at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from quarterdeck.core.events import Json
+from quarterdeck.core.plan import Plan, StepSpec
+from quarterdeck.core.status import ENDED, SATISFIED, Status, StepState
+
+_STATUSES = tuple(Status)
+_ACTIVE = frozenset({Status.RUNNING, Status.WAITING, Status.BLOCKED})
+
+
+class Tally:
+    """Counts and sets over the steps of one plan."""
+
+    def __init__(self, plan: Plan, steps: Mapping[str, StepState]) -> None:
+        self.specs: dict[str, StepSpec] = {spec.id: spec for spec in plan.steps}
+        self.free: set[str] = set()
+        """Queued steps whose needs are all done or skipped."""
+        self.active: set[str] = set()
+        """Steps that are running, waiting or blocked."""
+        self.waking: set[str] = set()
+        """Steps that are not over and have a moment at which they want to move."""
+        self.outputs: dict[str, Mapping[str, Json]] = {}
+        """The outputs of every finished step."""
+        self.counts: dict[Status, int] = dict.fromkeys(_STATUSES, 0)
+        self.phases: dict[str, list[str]] = {}
+        """The ids of each phase's steps, both in plan order."""
+        self._steps = steps
+        self._place = {step_id: place for place, step_id in enumerate(self.specs)}
+        self._followers: dict[str, list[str]] = {step_id: [] for step_id in self.specs}
+        self._unmet: dict[str, int] = {}
+        for spec in plan.steps:
+            self._enter(spec)
+
+    def moved(self, step_id: str, before: Status) -> None:
+        """Take note that a step which was `before` now is as its state says."""
+        now = self._steps[step_id].status
+        self.counts[before] -= 1
+        self.counts[now] += 1
+        self._sort(step_id)
+        met = now in SATISFIED
+        if met != (before in SATISFIED):
+            for follower in self._followers[step_id]:
+                self._unmet[follower] += -1 if met else 1
+                self._sort(follower)
+
+    def ordered(self, step_ids: Iterable[str]) -> list[str]:
+        """These steps in plan order."""
+        return sorted(step_ids, key=self._place.__getitem__)
+
+    def all_over(self) -> bool:
+        """Whether every step is over."""
+        return sum(self.counts[status] for status in ENDED) == len(self.specs)
+
+    def _enter(self, spec: StepSpec) -> None:
+        if spec.phase:
+            self.phases.setdefault(spec.phase, []).append(spec.id)
+        needs = set(spec.needs)
+        for need in needs:
+            self._followers[need].append(spec.id)
+        self._unmet[spec.id] = sum(self._steps[need].status not in SATISFIED for need in needs)
+        self.counts[self._steps[spec.id].status] += 1
+        self._sort(spec.id)
+
+    def _sort(self, step_id: str) -> None:
+        """Put a step into the sets that it belongs to now, and out of the others."""
+        state = self._steps[step_id]
+        status = state.status
+        if status is Status.QUEUED and not self._unmet[step_id]:
+            self.free.add(step_id)
+        else:
+            self.free.discard(step_id)
+        if status in _ACTIVE:
+            self.active.add(step_id)
+        else:
+            self.active.discard(step_id)
+        if state.wake_at is not None and status not in ENDED:
+            self.waking.add(step_id)
+        else:
+            self.waking.discard(step_id)
+        if status is Status.DONE:
+            self.outputs[step_id] = state.outputs
+        else:
+            self.outputs.pop(step_id, None)

@@ -19,6 +19,8 @@ from hypothesis import settings
 # Git must behave the same whoever runs the tests: no identity, hooks or aliases of theirs.
 _GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 _KEYS = ("_API_KEY", "_API_TOKEN", "_ACCESS_KEY", "_SECRET_KEY", "_ACCESS_TOKEN")
+_OF_TESTS = ("QUARTERDECK_KILL",)
+"""What tests themselves are asked by: how many deaths `tests/sim/test_kill_nine.py` tries."""
 _CONNECTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
 
@@ -49,7 +51,8 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
 
 def _seclude(environment: os._Environ[str]) -> None:
     for name in list(environment):
-        if name.startswith(("GIT_", "QUARTERDECK_")) or name.endswith(_KEYS):
+        ours = name.startswith("QUARTERDECK_") and not name.startswith(_OF_TESTS)
+        if ours or name.startswith("GIT_") or name.endswith(_KEYS):
             del environment[name]
     environment.update(_GIT)
 

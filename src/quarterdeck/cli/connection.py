@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -175,6 +174,8 @@ def starting(*, quiet: bool) -> AbstractContextManager[object]:
 
 def run(work: Callable[[Api], Awaitable[Result]], data: Path | None, *, as_json: bool) -> Result:
     """Connect and do the work; Ctrl-C says how to go on."""
+    import asyncio
+
     from quarterdeck.settings import load_settings
 
     async def connected() -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
@@ -67,6 +66,8 @@ def _settings(**given: Any) -> Any:
 
 def _finished(work: Coroutine[Any, Any, Result]) -> Result:
     """What the work gives; Ctrl-C ends it quietly."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

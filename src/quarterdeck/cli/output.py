@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from quarterdeck.core.errors import QuarterdeckError, Refused
 
@@ -41,6 +40,8 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table; `empty` is said instead when there is nothing to show."""
+    from rich.table import Table
+
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     count = 0
     for count, row in enumerate(rows, 1):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from quarterdeck.cli.connection import Api
 from quarterdeck.cli.output import MARKS, console, messages, plain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 RESTING = frozenset({"waiting", "done", "failed", "cancelled", "blocked"})
 POLL_S = 20.0
@@ -48,6 +50,8 @@ async def follow(
 
 
 def _bar(*, shown: bool) -> Progress:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=20),

@@ -13,31 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from detect_secrets.plugins.artifactory import ArtifactoryDetector
-from detect_secrets.plugins.aws import AWSKeyDetector
-from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
-from detect_secrets.plugins.base import BasePlugin
-from detect_secrets.plugins.basic_auth import BasicAuthDetector
-from detect_secrets.plugins.discord import DiscordBotTokenDetector
-from detect_secrets.plugins.github_token import GitHubTokenDetector
-from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
-from detect_secrets.plugins.jwt import JwtTokenDetector
-from detect_secrets.plugins.keyword import KeywordDetector
-from detect_secrets.plugins.npm import NpmDetector
-from detect_secrets.plugins.openai import OpenAIDetector
-from detect_secrets.plugins.private_key import PrivateKeyDetector
-from detect_secrets.plugins.pypi_token import PypiTokenDetector
-from detect_secrets.plugins.sendgrid import SendGridDetector
-from detect_secrets.plugins.slack import SlackDetector
-from detect_secrets.plugins.stripe import StripeDetector
-from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
-from detect_secrets.plugins.twilio import TwilioKeyDetector
+from typing import TYPE_CHECKING, Any
 
 from quarterdeck.confine import Confinement, Limits, run_command
 from quarterdeck.features.coding.audit import Change, added_lines
 from quarterdeck.features.coding.protected import Role, role
+
+if TYPE_CHECKING:
+    from detect_secrets.plugins.base import BasePlugin
 
 FILES_MAX = 2000
 FINDINGS_MAX = 200
@@ -94,30 +77,13 @@ _LOW = frozenset({
     "S406", "S407", "S408", "S409", "S410", "S411", "S412", "S413", "S415", "S603", "S606", "S607",
 })  # fmt: skip
 _IGNORED = "S101,S105,S106,S107,S603,S607"  # asserts; secrets are ours to find; lists of arguments
-_STRONG: tuple[BasePlugin, ...] = (
-    ArtifactoryDetector(),
-    AWSKeyDetector(),
-    AzureStorageKeyDetector(),
-    BasicAuthDetector(),
-    DiscordBotTokenDetector(),
-    GitHubTokenDetector(),
-    GitLabTokenDetector(),
-    JwtTokenDetector(),
-    NpmDetector(),
-    OpenAIDetector(),
-    PrivateKeyDetector(),
-    PypiTokenDetector(),
-    SendGridDetector(),
-    SlackDetector(),
-    StripeDetector(),
-    TelegramBotTokenDetector(),
-    TwilioKeyDetector(),
-)
-_WEAK: tuple[BasePlugin, ...] = (KeywordDetector(),)
 
 
 def secrets_in(changes: Iterable[Change]) -> list[Risk]:
     """Secrets in added lines: kind and place only, never the secret."""
+    # Loaded with the first change: the detectors take as long to import as all the rest of a start.
+    from quarterdeck.features.coding.secret_detectors import STRONG, WEAK  # noqa: PLC0415 - see above
+
     found: list[Risk] = []
     for change in changes:
         if change.path.endswith(_LOCK_FILES):
@@ -126,10 +92,10 @@ def secrets_in(changes: Iterable[Change]) -> list[Risk]:
         for count, (number, line) in enumerate(added_lines(change)):
             if count >= _LINES_MAX or len(found) >= FINDINGS_MAX:
                 break
-            kind = _secret_kind(line[:LINE_MAX], _STRONG)
+            kind = _secret_kind(line[:LINE_MAX], STRONG)
             severity = Severity.HIGH
             if kind is None:
-                kind = _secret_kind(line[:LINE_MAX], _WEAK)
+                kind = _secret_kind(line[:LINE_MAX], WEAK)
                 severity = Severity.LOW if judged else Severity.MEDIUM
             if kind is not None:
                 message = f"the line looks like it holds a secret ({kind})"

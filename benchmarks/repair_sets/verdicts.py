@@ -13,7 +13,7 @@ from benchmarks.repair_sets.packages import import_path
 from quarterdeck.features.coding.repair.judge import Judge
 from quarterdeck.features.coding.repair.project import pytest_command
 from quarterdeck.features.coding.repair.source import Source
-from quarterdeck.features.coding.repair.spectrum import Spectrum, collect
+from quarterdeck.features.coding.repair.spectrum import Spectrum, collect, trace_passing
 from quarterdeck.features.coding.repair.target import make_target
 
 
@@ -60,6 +60,8 @@ async def _alike(bug: Bug, patched: str, tree: Path, scratch: Path) -> bool | No
             test.passed = bug.passing.get(test.id)
         judge = Judge(target, server, spectrum, {bug.file: right})
         places = _functions(right, patched)
+        spectrum.entered = {*places}
+        await trace_passing(server, spectrum, 30.0, lambda *_: None)
         behaviour = await judge.behave([(bug.file, patched)], places, 0)
     finally:
         await server.stop()

@@ -61,12 +61,15 @@ PLANTED = [
     ("arguments", "x = total(a, flag=1)", "x = total(a)"),
     ("handlers", "raise KeyError(a)", "raise ValueError(a)"),
     ("handlers", "x = int(text)", "try:\n        x = int(text)\n    except ValueError:\n        return None"),
+    ("imports", "x = ceil(a)", "x = ceil(a)"),
+    ("wraps", "x = f'{a:.0f}'", "x = f'{abs(a):.0f}'"),
     ("regexes", "x = re.match(r'\\d+', text)", "x = re.match(r'\\d*', text)"),
     ("removals", "items.clear()", "pass"),
 ]  # fmt: skip
 FAULTS = (
     Fault("ValueError", "bad", (), (("m.py", 1, "f"),)),
     Fault("AttributeError", "no 'uper'", (), (), missing="uper", close=("upper",)),
+    Fault("NameError", "no 'ceil'", (), (), missing="ceil"),
     Fault("NameError", "no 'summ'", (), (), missing="summ", close=("total",)),
 )
 AROUND = """
@@ -105,6 +108,9 @@ def test_a_family_proposes_the_edit_it_exists_for(family: str, wrong: str, right
 
     results = {edit.apply(site.source.text) for edit in propose(site)}
 
+    if family == "imports":
+        assert any(text.startswith("\nimport re\nfrom math import ceil\n") for text in results)
+        return
     if family == "blocks":
         goals = [text for text in results if "    x = 2\n    if not b:" in text]
         assert goals

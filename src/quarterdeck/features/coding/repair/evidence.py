@@ -13,7 +13,11 @@ _KILLED_MIN = 3
 _RATIO_MIN = 0.8
 _RATIO_MIN_RISKY = 0.9
 _FLIPPED_MIN_RISKY = 2
-_RISKY_FAMILIES = frozenset({"removals", "guards", "handlers", "donors"})
+_DIRECT_FAMILIES = frozenset(
+    {"comparison", "arithmetic", "booleans", "constants", "attributes", "swaps", "synonyms"}
+    | {"loops", "imports", "blocks"}
+)
+"""Families that put one thing in the place of its neighbour; the others add or take away."""
 
 
 class Strength(StrEnum):
@@ -135,7 +139,7 @@ def classify(facts: Facts) -> tuple[Strength, list[str]]:
 
 
 def _doubts(facts: Facts) -> Iterator[str]:
-    risky = facts.removal or facts.family in _RISKY_FAMILIES
+    risky = facts.removal or facts.family not in _DIRECT_FAMILIES
     told_apart = facts.killed + facts.open
     ratio = facts.killed / told_apart if told_apart else 0.0
     if not facts.confirmed:
@@ -149,7 +153,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
     if not facts.observed:
         yield "The patched code could not be watched on other inputs."
     if risky and facts.flipped < _FLIPPED_MIN_RISKY:
-        yield "The patch adds a guard or takes behaviour away, and a single test asks for it."
+        yield "An edit of this kind is easily a workaround, and a single test asks for it."
     if not facts.covering and facts.flipped < _FLIPPED_MIN_RISKY:
         yield "No passing test runs the patched line."
 

@@ -160,19 +160,29 @@ class Source:
     def header_nodes(self, statement: ast.stmt) -> Iterator[ast.AST]:
         """The statement's own nodes, outermost first, without those of nested statements.
 
-        Parts of f-strings are left out: older Pythons do not know where they stand.
+        Of f-strings only those parts are given whose place is known for sure: older Pythons
+        are often wrong about it.
         """
         todo: list[ast.AST] = [statement]
         while todo:
             node = todo.pop(0)
             yield node
             if isinstance(node, ast.JoinedStr):
+                values = [v.value for v in node.values if isinstance(v, ast.FormattedValue)]
+                todo.extend(value for value in values if self._stands_where_it_says(value))
                 continue
             for name, value in ast.iter_fields(node):
                 if name in _BODIES and isinstance(node, ast.stmt | ast.ExceptHandler):
                     continue
                 values = value if isinstance(value, list) else [value]
                 todo.extend(child for child in values if isinstance(child, ast.AST))
+
+    def _stands_where_it_says(self, node: ast.expr) -> bool:
+        try:
+            found = ast.parse(self.text_of(node).strip(), mode="eval").body
+        except (SyntaxError, IndexError, UnicodeDecodeError):
+            return False
+        return ast.dump(found) == ast.dump(node)
 
     def runs_at_import(self, node: ast.AST) -> bool:
         """Whether the node is evaluated when the module is imported."""

@@ -133,7 +133,7 @@ async def measure(
     chosen = [index for index in failing if _canonical(spectrum.tests[index].id) in named]
     spectrum.failing = tuple(chosen or failing)
     await _trace_failing(server, spectrum, budget_s * 0.15)
-    await _trace_passing(server, spectrum, min(PASSING_TRACE_S_MAX, budget_s * 0.2), tell)
+    await trace_passing(server, spectrum, min(PASSING_TRACE_S_MAX, budget_s * 0.2), tell)
     spectrum.seconds = time.monotonic() - start
     return spectrum
 
@@ -188,9 +188,10 @@ async def _trace_failing(server: ForkServer, spectrum: Spectrum, budget_s: float
                 spectrum.entered |= {(f, name, line) for f, name, line in message["entered"]}
 
 
-async def _trace_passing(
+async def trace_passing(
     server: ForkServer, spectrum: Spectrum, budget_s: float, tell: Tell
 ) -> None:
+    """Note for each passing test which lines of the `entered` functions it runs."""
     passing = [i for i, test in enumerate(spectrum.tests) if test.passed and not test.skipped]
     if not passing or not spectrum.entered:
         return

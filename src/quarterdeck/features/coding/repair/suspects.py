@@ -47,7 +47,8 @@ def rank(spectrum: Spectrum, sources: Mapping[str, Source]) -> list[Suspect]:
         reasons[key] = "named in the traceback"
     for key, score in list(_from_bodies(scores, sources)):
         _raise_to(scores, key, score)
-    early = list(_imported(spectrum, sources, max(scores.values(), default=1.0)))
+    imported = _imported(spectrum, sources, max(scores.values(), default=1.0))
+    early = [item for item in imported if item[0] not in scores]
     for key, score, why in [*_inherited(scores, sources), *early]:
         if key not in scores:
             reasons[key] = why

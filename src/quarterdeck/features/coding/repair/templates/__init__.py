@@ -17,6 +17,7 @@ from quarterdeck.features.coding.repair.templates import (
     donors,
     guards,
     handlers,
+    imports,
     loops,
     names,
     offset,
@@ -42,14 +43,15 @@ class Family:
     def propose(self, site: Site) -> Iterator[Edit]:
         """The family's edits at a place, tagged with its name."""
         for edit in self.edits(site):
-            yield replace(edit, family=self.name)
+            if not site.in_format_string(edit) or site.still_parses(edit):
+                yield replace(edit, family=self.name)
 
 
 FAMILIES: tuple[Family, ...] = tuple(
     Family(module.__name__.rpartition(".")[2], module.PRIOR_MAX, module.propose)
     for module in (
         comparison, offset, names, donors, slices, constants, swaps, arithmetic, wraps, synonyms,
-        guards, returns, booleans, blocks, loops, attributes, arguments, handlers, regexes,
+        guards, returns, booleans, blocks, loops, attributes, arguments, handlers, imports, regexes,
         removals,
     )
 )  # fmt: skip

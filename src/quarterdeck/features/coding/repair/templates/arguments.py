@@ -92,7 +92,7 @@ def _known_parameters(site: Site, call: ast.Call) -> Iterator[Edit]:
             edit = _append(site, call, f"{name}={name}", "pass parameter on", 0.6)
             if edit is not None:
                 yield edit
-        for value, prior in (("True", 0.2), ("False", 0.2), ("None", 0.1)):
+        for value, prior in (("True", 0.35), ("False", 0.35), ("None", 0.15)):
             edit = _append(site, call, f"{name}={value}", "add keyword", prior)
             if edit is not None:
                 yield edit

@@ -28,16 +28,18 @@ def propose(site: Site) -> Iterator[Edit]:
 
 def _expressions(site: Site) -> Iterator[Edit]:
     assert site.function is not None
-    pool: dict[type[ast.expr], dict[str, None]] = {}
+    # Keyed by tree, since the same expression may be written with other spaces.
+    pool: dict[type[ast.expr], dict[str, str]] = {}
     for node in ast.walk(site.function):
         if isinstance(node, _KINDS) and not isinstance(getattr(node, "ctx", None), ast.Store):
-            pool.setdefault(type(node), {}).setdefault(site.text_of(node))
+            pool.setdefault(type(node), {}).setdefault(ast.dump(node), site.text_of(node))
     for node in site.expressions:
         if getattr(site.source.parent(node), "func", None) is node:
             continue
-        own = site.text_of(node)
-        donors = [text for text in pool.get(type(node), {}) if "\n" not in text]
-        for place, text in enumerate(rank_similar(own, donors)[:_EXPRESSIONS_MAX]):
+        own = ast.dump(node)
+        others = pool.get(type(node), {}).items()
+        donors = [text for key, text in others if key != own and "\n" not in text]
+        for place, text in enumerate(rank_similar(site.text_of(node), donors)[:_EXPRESSIONS_MAX]):
             fitted = f"({text})" if isinstance(node, ast.BinOp | ast.Compare) else text
             prior = 0.2 / (1 + 0.15 * place)
             yield site.replace(node, fitted, rule="donor expression", prior=prior)

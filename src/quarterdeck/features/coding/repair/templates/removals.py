@@ -19,7 +19,7 @@ def propose(site: Site) -> Iterator[Edit]:
     if not isinstance(statement, kept) and not site.is_elif:
         yield site.replace(statement, "pass", rule="delete", prior=0.3, removal=True)
     if isinstance(statement, ast.If | ast.While):
-        for value in ("True", "False"):
+        for value in sorted({"True", "False"} - {site.text_of(statement.test)}):
             rule = f"condition {value}"
             yield site.replace(statement.test, value, rule=rule, prior=0.2, removal=True)
     for node in site.of(ast.IfExp):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,6 +100,26 @@ class Site:
     ) -> Edit:
         """Put `text` in the place of a span; an empty span inserts."""
         return Edit(self.source.path, start, end, text, rule, prior, removal)
+
+    @cached_property
+    def _format_strings(self) -> list[tuple[int, int]]:
+        return [self.source.span(n) for n in self.nodes if isinstance(n, ast.JoinedStr)]
+
+    def in_format_string(self, edit: Edit) -> bool:
+        """Whether the edit lies inside an f-string, where not every text is allowed."""
+        return any(start < edit.start and edit.end < end for start, end in self._format_strings)
+
+    def still_parses(self, edit: Edit) -> bool:
+        """Whether the statement is Python after the edit, which lies within it."""
+        start, _ = self.source.span(self.statement)
+        head = self.source.line_start(self.statement.lineno)
+        block = " " * (start - head) + self.text
+        local = block[: edit.start - head] + edit.text + block[edit.end - head :]
+        try:
+            ast.parse(textwrap.dedent(local))
+        except SyntaxError:
+            return False
+        return True
 
     def operand(self, node: ast.expr) -> str:
         """The node's text, in parentheses where it would bind too weakly beside an operator."""

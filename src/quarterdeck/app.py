@@ -40,9 +40,12 @@ from quarterdeck.server import documented
 from quarterdeck.server.asgi import create_app
 from quarterdeck.server.deps import Desk
 from quarterdeck.server.promotion import promotion_record
+from quarterdeck.server.streams import Streams
 from quarterdeck.settings import Settings, load_settings
 from quarterdeck.storage.artifacts import write_durably
 from quarterdeck.storage.bus import Bus
+from quarterdeck.storage.chunks import TABLES as CHUNK_TABLES
+from quarterdeck.storage.chunks import ChunkLog
 from quarterdeck.storage.db import Database
 from quarterdeck.storage.directory import DataDirectory
 from quarterdeck.storage.log import Log
@@ -91,13 +94,17 @@ class Orchestrator:
         self.token = _own_token(directory.token)
         db = Database(settings.database or directory.journal)
         tables = [table for feature in _features(db) for table in feature.tables]
-        self.log = Log(db, tables=tables, on_error=report)
+        self.log = Log(db, tables=[*CHUNK_TABLES, *tables], on_error=report)
         self.bus = Bus(self.log)
         self.recipes = shipped_recipes()
         self.gateway = Gateway(providers_for(self._providers()), on_usage=_unattributed)
         self.resources = Resources()
         kinds = [kind for feature in _features(db) for kind in feature.steps]
         self.engine = Engine(self.log, directory, kinds, resources=self.resources, report=report)
+        kept = ChunkLog(self.log, clock=self.engine.clock, report=report)
+        self.streams = Streams(self.log, kept, report=report)
+        self.resources.add(self.streams)
+        self.resources.on_stream = self.streams.say
         self.memory = Memory(self.log, self.engine.artifacts, self.engine.clock)
         self.coding = Coding(
             directory, self.log, self.gateway, self.installed_models, self._coding_settings()
@@ -113,6 +120,7 @@ class Orchestrator:
             report=report,
         )
         await self.coding.start()
+        self.streams.start()
         started = await self.engine.start()
         await self.reactions.start()
         await self.inbox.start()
@@ -128,6 +136,7 @@ class Orchestrator:
         await self.engine.stop()
         await self.reactions.stop()
         await self.gateway.aclose()
+        await self.streams.close()
         await self.log.close()
         self.log.db.close()
         self.directory.unlock()

@@ -11,6 +11,7 @@ from quarterdeck import __version__
 from quarterdeck.server import documented, errors, missions
 from quarterdeck.server.deps import CallerDep, Desk, DeskDep
 from quarterdeck.server.gate import Gate
+from quarterdeck.server.ui_stream import router as ui_stream_router
 
 status_router = APIRouter(prefix="/api", tags=["status"])
 
@@ -51,4 +52,5 @@ def create_app(
     # The documented paths come first: `/missions/{mission_id}` would swallow them.
     for router in (documented.router, missions.router, status_router, *routers):
         app.include_router(router)
+    app.include_router(ui_stream_router)
     return app

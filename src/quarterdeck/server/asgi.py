@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from quarterdeck import __version__
-from quarterdeck.server import documented, errors, missions
+from quarterdeck.server import documented, errors, live, missions
 from quarterdeck.server.deps import CallerDep, Desk, DeskDep
 from quarterdeck.server.gate import Gate
 from quarterdeck.server.ui_stream import router as ui_stream_router
@@ -50,7 +50,7 @@ def create_app(
     app.add_middleware(Gate)
     errors.install(app, report)
     # The documented paths come first: `/missions/{mission_id}` would swallow them.
-    for router in (documented.router, missions.router, status_router, *routers):
+    for router in (documented.router, missions.router, live.router, status_router, *routers):
         app.include_router(router)
     app.include_router(ui_stream_router)
     return app

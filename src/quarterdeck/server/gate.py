@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -23,23 +23,40 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         try:
-            headers = Headers(scope=scope)
-            _check_addresses(scope["method"], headers)
-            body = await _read(receive, headers)
-            _check_json(body, headers)
+            passed = await _passed(scope, receive)
         except QuarterdeckError as error:
-            await problem_of(error)(scope, receive, send)
+            await _refuse(error, scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, passed, send)
+
+
+async def _passed(scope: Scope, receive: Receive) -> Receive:
+    """What the application reads from, once everything is checked; raises QuarterdeckError."""
+    headers = Headers(scope=scope)
+    if scope["type"] == "websocket":
+        # A browser lets any site open a WebSocket to here: its Origin is checked as for a change.
+        _check_addresses("WEBSOCKET", headers)
+        return receive
+    _check_addresses(scope["method"], headers)
+    body = await _read(receive, headers)
+    _check_json(body, headers)
+    return _replay(body, receive)
+
+
+async def _refuse(error: QuarterdeckError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await problem_of(error)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 4000 + error.status})
 
 
 def _check_addresses(method: str, headers: Headers) -> None:
-    host = urlsplit(f"//{headers.get('host', '')}")
-    if host.hostname not in LOOPBACK_NAMES:
+    host = _address(f"//{headers.get('host', '')}")
+    if host is None or host.hostname not in LOOPBACK_NAMES:
         raise Denied(
             f"This server does not answer for the host {headers.get('host', '')[:100]!r}.",
             where="Host",
@@ -48,8 +65,17 @@ def _check_addresses(method: str, headers: Headers) -> None:
     origin = headers.get("origin")
     if origin is None or method in _SAFE:
         return
-    if urlsplit(origin).netloc != host.netloc:
+    site = _address(origin)
+    if site is None or site.netloc != host.netloc:
         raise Denied("Another site may not change anything here.", where="Origin")
+
+
+def _address(text: str) -> SplitResult | None:
+    """The parts of an address; None for what is none, such as a bracket that is never closed."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
 
 
 async def _read(receive: Receive, headers: Headers) -> bytes:

@@ -6,7 +6,7 @@ Frames are JSON texts. The same events, byte for byte, come over the polling twi
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -27,9 +27,16 @@ MISSIONS_MAX = 200
 """Missions that one socket may name."""
 MESSAGES_PER_S = 10
 MESSAGES_BURST = 40
-TOO_MANY = 4429
 REASON_BYTES_MAX = 123
 """RFC 6455 §5.5: a control frame carries 125 bytes, two of them the code."""
+
+
+class TooMany(QuarterdeckError):
+    """More of something at once than one caller may have."""
+
+    status = 429
+    title = "Too many"
+
 
 Place = Annotated[int, Field(ge=0, le=2**53 - 1, description="The last `seq` that was seen.")]
 Missions = Annotated[frozenset[MissionId], Field(min_length=1, max_length=MISSIONS_MAX)]
@@ -60,6 +67,7 @@ class Ping(BaseModel):
 
 
 _SAID = TypeAdapter[Subscribe | Ping](Annotated[Subscribe | Ping, Field(discriminator="type")])
+_QUERY_HINT = "Give for example ?after=0&mission=m1."
 _HINT = 'Send for example {"type": "subscribe", "after": 0, "missions": ["m1"]}.'
 
 
@@ -75,9 +83,38 @@ def said(text: str | bytes) -> Subscribe | Ping:
     try:
         return _SAID.validate_json(text)
     except ValidationError as error:
-        found = invalid(error)
-        where = (found.where or "").removeprefix("subscribe").lstrip(".") or "frame"
-        raise InvalidInput(found.message[:500], where=where[:100], hint=_HINT) from None
+        raise _unfit(error, "frame", _HINT) from None
+
+
+def asked(query: Iterable[tuple[str, str]]) -> Subscribe:
+    """What a socket's address asks for: `after`, and `mission` and `type` as often as needed.
+
+    Raises:
+        InvalidInput: naming the parameter that does not fit.
+    """
+    fields: dict[str, Json] = {"type": "subscribe"}
+    for name, value in query:
+        if name in {"mission", "type"}:
+            fields.setdefault(f"{name}s", []).append(value)
+        elif name == "after" and name not in fields:
+            fields[name] = value
+        else:
+            hint = "Send the token as a header or in the first message."
+            raise InvalidInput(
+                f"{name[:50]!r} is unknown or given twice.",
+                where="query",
+                hint=hint if "token" in name else _QUERY_HINT,
+            )
+    try:
+        return Subscribe.model_validate(fields)
+    except ValidationError as error:
+        raise _unfit(error, "query", _QUERY_HINT) from None
+
+
+def _unfit(error: ValidationError, place: str, hint: str) -> InvalidInput:
+    found = invalid(error)
+    where = (found.where or "").removeprefix("subscribe").lstrip(".")
+    return InvalidInput(found.message[:500], where=where[:100] or place, hint=hint)
 
 
 class Frame:
@@ -111,18 +148,16 @@ def events_json(events: Sequence[SealedEvent], seq: int) -> bytes:
     return b'{"events":[%b],"seq":%d}' % (b",".join(event.json for event in events), seq)
 
 
-def event_frames(events: Sequence[SealedEvent], seq: int) -> list[Frame]:
+def event_frames(events: Sequence[SealedEvent], seq: int) -> Iterator[Frame]:
     """The events in frames of bounded size; the last one ends at `seq`."""
-    frames: list[Frame] = []
     start = size = 0
     for index, event in enumerate(events):
         if index > start and size + len(event.json) > FRAME_BYTES_MAX:
-            frames.append(_events(events[start:index], events[index - 1].seq))
+            yield _events(events[start:index], events[index - 1].seq)
             start, size = index, 0
         size += len(event.json)
     if events:
-        frames.append(_events(events[start:], seq))
-    return frames
+        yield _events(events[start:], seq)
 
 
 def _events(events: Sequence[SealedEvent], seq: int) -> Frame:

@@ -27,10 +27,11 @@ from quarterdeck.engine.reactions import Reactions
 from quarterdeck.engine.recipes import shipped_recipes
 from quarterdeck.engine.submit import Submission, submit
 from quarterdeck.feature import Feature
-from quarterdeck.features import coding, governance, memory, mentors, notify
+from quarterdeck.features import coding, governance, memory, mentors, notify, objectives
 from quarterdeck.features.coding import Coding, CodingSettings
 from quarterdeck.features.memory import Memory
 from quarterdeck.features.mentors import Mentors, MentorSettings
+from quarterdeck.features.objectives import Objectives, ObjectiveSettings
 from quarterdeck.llm.configured import providers_for
 from quarterdeck.llm.discovery import Installed, discover
 from quarterdeck.llm.gateway import Gateway
@@ -56,6 +57,7 @@ FEATURES: tuple[Feature, ...] = (
     coding.feature,
     memory.feature,
     notify.feature,
+    objectives.feature,
 )
 
 
@@ -110,6 +112,7 @@ class Orchestrator:
             directory, self.log, self.gateway, self.installed_models, self._coding_settings()
         )
         self.resources.add(self._mentors(), self.memory, self.coding)
+        self.resources.add(Objectives(self.engine, self._objective_settings()))
         reactions = tuple(r for feature in _features(db) for r in feature.reactions)
         self.reactions = Reactions(self.log, reactions, resources=self.resources, report=report)
         self.inbox = Inbox(
@@ -286,6 +289,9 @@ class Orchestrator:
             allow_weak=given.allow_weak_confinement,
             readable=given.readable_paths,
         )
+
+    def _objective_settings(self) -> ObjectiveSettings:
+        return ObjectiveSettings(**self.settings.objectives.model_dump(exclude_none=True))
 
     def _mentors(self) -> Mentors:
         given = self.settings.mentors.model_dump(exclude_none=True)

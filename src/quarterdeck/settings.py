@@ -97,6 +97,23 @@ class CodingSection(_Section):
         return places
 
 
+class ObjectivesSection(_Section):
+    """How objectives are looked into; the ceilings hold for each mission, whatever it states."""
+
+    search_url: str | None = Field(
+        None, description="A SearxNG-compatible search engine; left out: sites are read directly."
+    )
+    internal_endpoints: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Workspace → the ADDRESS:PORT pairs inside the network that it may reach.",
+    )
+    requests_max: Annotated[int, Field(ge=1, le=10_000)] = Field(200, description="Requests.")
+    size_bytes_max: Annotated[int, Field(ge=1024, le=2**30)] = Field(
+        64 * 1024 * 1024, description="Bytes received."
+    )
+    seconds_max: Annotated[float, Field(gt=0, le=540)] = Field(120.0, description="Seconds.")
+
+
 class Settings(_Section):
     """One installation's settings; a change needs a restart."""
 
@@ -118,6 +135,9 @@ class Settings(_Section):
     )
     mentors: MentorSection = Field(MentorSection(), description="The mentors.")
     coding: CodingSection = Field(CodingSection(), description="Changing code.")
+    objectives: ObjectivesSection = Field(
+        ObjectivesSection(), description="Looking things up on allowed sites."
+    )
 
     @field_validator("host")
     @classmethod

@@ -23,6 +23,7 @@ DISCOUNT_TESTS = """
     """
 
 
+@pytest.mark.req("ORC-8")
 async def test_fixes_a_comparison_with_strong_evidence(project, events):
     root = project({"shop.py": DISCOUNT, "test_shop.py": DISCOUNT_TESTS})
     before = (root / "test_shop.py").read_bytes()
@@ -39,6 +40,7 @@ async def test_fixes_a_comparison_with_strong_evidence(project, events):
     assert {"tests_run", "candidates_tried", "seconds_left"} <= heard[0].data.keys()
 
 
+@pytest.mark.slow
 async def test_fixes_a_loop_that_never_ends(project, repair):
     root = project(
         {
@@ -66,6 +68,7 @@ async def test_fixes_a_loop_that_never_ends(project, repair):
     assert "n // 2" in (root / "halve.py").read_text()
 
 
+@pytest.mark.slow
 async def test_fixes_code_that_runs_at_import(project, repair):
     root = project(
         {
@@ -92,6 +95,7 @@ async def test_fixes_code_that_runs_at_import(project, repair):
     assert "WEEK = 7" in (root / "days.py").read_text()
 
 
+@pytest.mark.slow
 async def test_fixes_a_module_that_cannot_be_imported(project, repair):
     root = project(
         {
@@ -113,6 +117,7 @@ async def test_fixes_a_module_that_cannot_be_imported(project, repair):
     assert "len(NAMES)" in (root / "limits.py").read_text()
 
 
+@pytest.mark.slow
 async def test_calls_the_evidence_weak_where_tests_pin_nothing(project, repair):
     root = project(
         {
@@ -137,6 +142,7 @@ async def test_calls_the_evidence_weak_where_tests_pin_nothing(project, repair):
     assert finished.evidence["doubts"]
 
 
+@pytest.mark.slow
 async def test_asks_one_question_where_rival_patches_differ(project, repair):
     root = project(
         {
@@ -162,6 +168,7 @@ async def test_asks_one_question_where_rival_patches_differ(project, repair):
     assert len({answer["gives"] for answer in asked["answers"]}) == 2
 
 
+@pytest.mark.slow
 async def test_hands_over_what_it_knows_when_nothing_helps(project, repair):
     root = project(
         {
@@ -188,6 +195,7 @@ async def test_hands_over_what_it_knows_when_nothing_helps(project, repair):
     assert finished.handover["failing"][0]["fault"]["type"] == "KeyError"
 
 
+@pytest.mark.slow
 async def test_keeps_the_order_of_tests_that_share_module_state(project, repair):
     root = project(
         {

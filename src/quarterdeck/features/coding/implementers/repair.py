@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from quarterdeck.core.errors import QuarterdeckError
 from quarterdeck.core.events import Json
+from quarterdeck.features.coding.commands import Command
 from quarterdeck.features.coding.implementers.port import (
     Finished,
     ImplementerEvent,
@@ -16,7 +17,7 @@ from quarterdeck.features.coding.implementers.port import (
     Task,
 )
 from quarterdeck.features.coding.repair.board import Board
-from quarterdeck.features.coding.repair.run import Repair
+from quarterdeck.features.coding.repair.run import Order, Repair
 
 _EVENT_EVERY_S = 0.25
 
@@ -37,9 +38,13 @@ class RepairImplementer:
 
     async def run(self, task: Task) -> AsyncIterator[ImplementerEvent]:
         """Work on the task; progress at most four times a second, `Finished` last."""
+        if task.commands.test is None:
+            yield Finished(Status.UNCHANGED, "No test command is known, so nothing can judge.")
+            return
         board = Board(task.budget_s)
+        repair = Repair(_order(task, task.commands.test), board, workers=self._workers)
         # Owned by this generator: the finally clause ends it, however the generator is left.
-        work = asyncio.ensure_future(Repair(task, board, workers=self._workers).run())
+        work = asyncio.ensure_future(repair.run())
         try:
             shown: dict[str, Json] = {}
             while not (await asyncio.wait({work}, timeout=_EVENT_EVERY_S))[0]:
@@ -47,13 +52,28 @@ class RepairImplementer:
                 if figures != shown:
                     shown = figures
                     yield Progressed(board.message, _fraction(board), figures)
-            yield await work
+            result = await work
+            status = Status.CHANGED if result.changed else Status.UNCHANGED
+            yield Finished(status, result.summary, result.evidence, result.handover)
         except QuarterdeckError as error:
             yield Finished(Status.FAILED, str(error))
         finally:
             work.cancel()
             with suppress(asyncio.CancelledError, QuarterdeckError):
                 await work
+
+
+def _order(task: Task, test: Command) -> Order:
+    return Order(
+        root=task.path,
+        scratch=task.work_dir / "repair",
+        argv=test.argv,
+        env=test.env,
+        failing=task.failing,
+        protected=task.commands.protected,
+        budget_s=task.budget_s,
+        seed=task.seed,
+    )
 
 
 def _fraction(board: Board) -> float | None:

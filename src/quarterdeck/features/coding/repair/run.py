@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from quarterdeck.core.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from quarterdeck.core.events import Json
-from quarterdeck.features.coding.implementers.port import Finished, Status, Task
 from quarterdeck.features.coding.repair import schedule, suspects
 from quarterdeck.features.coding.repair.board import Board
 from quarterdeck.features.coding.repair.edit import Edit
@@ -35,38 +35,63 @@ SEARCH_SHARE = 0.85
 """The share of the budget after which the search ends; the rest is for the evidence."""
 
 
-class Repair:
-    """One run over one task; its figures are on the board."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be repaired: the tree at `root`, judged by the test command `argv` with `env`.
 
-    def __init__(self, task: Task, board: Board, *, workers: int) -> None:
-        self._task = task
+    `scratch` is private room outside of the tree. `failing` are ids of tests that are red,
+    `protected` globs of files that stay as they are. `budget_s` bounds the whole run.
+    """
+
+    root: Path
+    scratch: Path
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    failing: tuple[str, ...]
+    protected: tuple[str, ...]
+    budget_s: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a repair ended: whether the tree was changed, what is known, what is handed over."""
+
+    changed: bool
+    summary: str
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    handover: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Repair:
+    """One run over one order; its figures are on the board."""
+
+    def __init__(self, order: Order, board: Board, *, workers: int) -> None:
+        self._order = order
         self._board = board
         self._workers = workers
 
-    async def run(self) -> Finished:
-        """Repair, or say why not. The sandbox is touched only by the final write."""
-        test = self._task.commands.test
-        if test is None:
-            return Finished(Status.UNCHANGED, "No test command is known, so nothing can judge.")
+    async def run(self) -> Result:
+        """Repair, or say why not. The tree is touched only by the final write."""
+        order = self._order
         try:
-            command = pytest_command(test.argv, self._task.path)
+            command = pytest_command(order.argv, order.root)
             async with AsyncExitStack() as stack:
-                scratch = self._task.work_dir / "repair"
                 targets = [
-                    await make_target(self._task.path, scratch, number, command, test.env)
+                    await make_target(order.root, order.scratch, number, command, order.env)
                     for number in range(self._workers)
                 ]
                 return await self._repair(stack, targets)
         except (InvalidInput, NotFound, TooLarge, Unavailable) as error:
-            return Finished(Status.UNCHANGED, str(error))
+            return Result(False, str(error))
 
-    async def _repair(self, stack: AsyncExitStack, targets: Sequence[Target]) -> Finished:
-        task, board = self._task, self._board
+    async def _repair(self, stack: AsyncExitStack, targets: Sequence[Target]) -> Result:
+        order, board = self._order, self._board
         server = await targets[0].start_server("swap")
         stack.push_async_callback(server.stop)
-        spectrum = await measure(server, task.failing, budget_s=board.left_s, tell=board.tell)
+        spectrum = await measure(server, order.failing, budget_s=board.left_s, tell=board.tell)
         if not spectrum.failing and not spectrum.uncollected:
-            return Finished(Status.UNCHANGED, _nothing_fails(spectrum))
+            return Result(False, _nothing_fails(spectrum))
         board.failing = len(spectrum.failing)
         sources = await asyncio.to_thread(self._sources, targets[0].root, spectrum)
         ranked = suspects.rank(spectrum, sources)
@@ -80,14 +105,14 @@ class Repair:
             await collect(other)
         wanted = await asyncio.to_thread(mentioned, targets[0].root, spectrum)
         lanes = list(_lanes(ranked, sources, spectrum, wanted))
-        candidates = schedule.merge(lanes, task.seed)
-        search = Search(candidates, board, until_s=task.budget_s * SEARCH_SHARE)
+        candidates = schedule.merge(lanes, order.seed)
+        search = Search(candidates, board, until_s=order.budget_s * SEARCH_SHARE)
         await search.run(judges)
         return await self._conclude(judges[0], search, spectrum, ranked, sources)
 
     def _sources(self, root: Path, spectrum: Spectrum) -> dict[str, Source]:
         """The files that failing tests ran (or tracebacks name) and that may be edited."""
-        files = editable_files(root, self._task.commands.protected, spectrum.test_files)
+        files = editable_files(root, self._order.protected, spectrum.test_files)
         faults = [*spectrum.uncollected.values()]
         seen: set[str] = set()
         for index in spectrum.failing:
@@ -112,24 +137,24 @@ class Repair:
         spectrum: Spectrum,
         ranked: Sequence[Suspect],
         sources: Mapping[str, Source],
-    ) -> Finished:
+    ) -> Result:
         if not search.plausible:
             handed = handover(spectrum, ranked, sources, search.partial)
             summary = (
                 f"No patch makes the failing tests pass: {self._board.tried} candidates tried, "
                 f"stopped because {search.stopped_by}."
             )
-            return Finished(Status.UNCHANGED, summary, handover=handed)
-        judged = await Gate(judge, sources, self._board, self._task.seed).weigh(search.plausible)
+            return Result(False, summary, handover=handed)
+        judged = await Gate(judge, sources, self._board, self._order.seed).weigh(search.plausible)
         if judged is None:
             handed = handover(spectrum, ranked, sources, search.plausible[0])
             summary = "A patch passed the tests in place but not in a fresh process."
-            return Finished(Status.UNCHANGED, summary, handover=handed)
+            return Result(False, summary, handover=handed)
         edit = judged.chosen.candidate.edit
         patched = edit.apply(sources[edit.path].text)
-        await asyncio.to_thread(write_atomically, self._task.path / edit.path, patched)
+        await asyncio.to_thread(write_atomically, self._order.root / edit.path, patched)
         evidence = judged.evidence | {"search": self._figures(search)}
-        return Finished(Status.CHANGED, _summary(edit, sources, evidence), evidence=evidence)
+        return Result(True, _summary(edit, sources, evidence), evidence=evidence)
 
     def _figures(self, search: Search) -> dict[str, Json]:
         cpu_ms = self._board.cpu_ms

@@ -23,8 +23,8 @@ PROGRAM = str(Path(sys.executable).with_name("quarterdeck"))
 MISSION = "mortal_1"
 LIFE_S = 180.0
 STRAY_S = 10.0
-STEPS_TOLD = 34
-"""Lines that a mission of the recipe `solve` tells, roughly."""
+LINES = {"submit": 29, "watch": 29, "promote": 11}
+"""How many lines each command tells, roughly, up to where the mission rests."""
 
 CALC = """def clamp(value, low, high):
     if value < low:
@@ -63,17 +63,22 @@ file.write_text(text.replace("if value < high", "if value > high"))
 
 @dataclass
 class Plan:
-    """When a process dies: at a line it tells or some time after its start; None: it lives on."""
+    """When a process dies; with neither `ahead` nor `delay_s` it lives on.
 
-    line: int | None = None
+    `ahead` is a place between what was told before (0) and where the mission rests (1), `delay_s`
+    the seconds after that place, else after the start.
+    """
+
+    ahead: float | None = None
     delay_s: float | None = None
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Plan:
         """One that falls anywhere between the start and the end, on lines more often."""
-        if chance.random() < 0.7:
-            return cls(line=chance.randint(1, STEPS_TOLD), delay_s=chance.uniform(0, 0.25))
-        return cls(delay_s=chance.uniform(0, 7))
+        if chance.random() < 0.75:
+            # Squared, so that several deaths find room in one mission.
+            return cls(ahead=chance.random() ** 2, delay_s=chance.uniform(0, 0.3))
+        return cls(delay_s=chance.uniform(0, 8))
 
 
 @dataclass
@@ -131,6 +136,7 @@ class Mortal:
             env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
         )
         assert process.stdout is not None
+        fatal = self._line(words[0], plan)
         due = threading.Event()
         told: list[str] = []
 
@@ -138,16 +144,16 @@ class Mortal:
             assert process.stdout is not None
             for line in process.stdout:
                 told.append(line)
-                if plan.line is not None and len(told) >= plan.line:
+                if fatal is not None and len(told) >= fatal:
                     due.set()
             due.set()
 
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            if plan.line is not None:
+            if fatal is not None:
                 due.wait(LIFE_S)
-            if plan.line is not None or plan.delay_s is not None:
+            if plan.delay_s is not None:
                 _ended_within(process, plan.delay_s or 0.0)
             else:
                 process.wait(LIFE_S)
@@ -158,12 +164,20 @@ class Mortal:
             reader.join()
             process.stdout.close()
         self.output = "".join(told)
+        self.lines = len(told)
         assert "Traceback" not in self.output, self.output
         if died:
             last = told[-1].strip() if told else "before the first line"
             self.deaths.append(f"{words[0]}: {last}")
             return None
         return process.returncode
+
+    def _line(self, command: str, plan: Plan) -> int | None:
+        """The line after which a process of this command dies: of those that are new."""
+        if plan.ahead is None:
+            return None
+        before = self.lines if command == "watch" else 0
+        return before + 1 + int(plan.ahead * max(1, LINES[command] - before))
 
     def brought_to_its_end(self, plans: list[Plan]) -> None:
         """Submit, and go on after every death until the mission is promoted."""

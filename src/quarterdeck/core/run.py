@@ -13,7 +13,7 @@ from quarterdeck.core.errors import Conflict, InvalidPlan
 from quarterdeck.core.events import Event, EventType, Json
 from quarterdeck.core.mission import Mission
 from quarterdeck.core.plan import Patch, Plan, StepSpec, ancestors, patched
-from quarterdeck.core.status import ENDED, OPEN, SATISFIED, Status, StepState
+from quarterdeck.core.status import ENDED, SATISFIED, Status, StepState
 from quarterdeck.core.step import Answer
 from quarterdeck.core.tally import Tally
 
@@ -124,7 +124,10 @@ def _apply_step(run: Run, event: Event, step: StepState) -> None:
     if step.status in ENDED:
         step.ended_at = event.at
     _note_step(step, event)
-    run.tally.moved(str(event.step), before)
+    if before in ENDED:
+        run.reshaped()
+    else:
+        run.tally.moved(str(event.step), before)
     if run.status is Status.BLOCKED:
         run.error = None
     if run.status is Status.BLOCKED or event.type is EventType.STEP_STARTED:
@@ -141,6 +144,8 @@ def _note_step(step: StepState, event: Event) -> None:
             step.started_at = step.started_at or event.at
             step.wake_at = None
             step.review = None
+        case EventType.STEP_FINISHED:
+            step.outputs = data["outputs"]
         case EventType.STEP_WAITING:
             step.question = data["question"]
             step.wake_at = data.get("wake_at")
@@ -148,8 +153,6 @@ def _note_step(step: StepState, event: Event) -> None:
             _answered(step, Answer(**data["answer"]))
         case EventType.STEP_WOKEN:
             step.wake_at = None
-        case EventType.STEP_FINISHED:
-            step.outputs = data["outputs"]
         case EventType.STEP_FAILED:
             step.failures += 1
             step.reason = data["error"]
@@ -295,17 +298,18 @@ def percent(run: Run, weights: Mapping[str, float]) -> float:
 
     What was left out because of a failure does not count as done.
     """
-    counts = run.tally.counts
-    failed = counts[Status.FAILED] or counts[Status.CANCELLED]
-    past = {Status.DONE} if failed else SATISFIED
-    total = sum([weights[i] for i in run.steps])
-    over = sum([weights[i] for i, step in run.steps.items() if step.status in past])
+    tally = run.tally
+    over = sum(map(weights.__getitem__, tally.outputs))
+    counts = tally.counts
+    if counts[Status.SKIPPED] and not counts[Status.FAILED] and not counts[Status.CANCELLED]:
+        over += sum(weights[i] for i in run.in_status(Status.SKIPPED))
+    total = sum(map(weights.__getitem__, run.steps))
     return round(100.0 * over / total, 1) if total else 0.0
 
 
 def ending(run: Run) -> tuple[Status, str | None] | None:
     """How the run ended, with the first failure's reason; None while it can still move."""
-    if not run.tally.all_over():
+    if run.tally.left:
         return None
     if run.cancelling:
         return Status.CANCELLED, None
@@ -339,7 +343,7 @@ def current_step(run: Run) -> str | None:
 
 def steps_over(run: Run) -> int:
     """How many steps are over, one way or another."""
-    return len(run.steps) - sum(run.tally.counts[status] for status in OPEN)
+    return len(run.steps) - run.tally.left
 
 
 def next_wake(run: Run) -> str | None:

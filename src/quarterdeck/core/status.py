@@ -22,6 +22,8 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     BLOCKED = "blocked"
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and tallies are looked up at each event
+
 
 ENDED = frozenset({Status.DONE, Status.FAILED, Status.SKIPPED, Status.CANCELLED})
 SATISFIED = frozenset({Status.DONE, Status.SKIPPED})

@@ -27,6 +27,8 @@ class Tally:
         """Steps that are running, waiting or blocked."""
         self.waking: set[str] = set()
         """Steps that are not over and have a moment at which they want to move."""
+        self.left = len(self.specs)
+        """How many steps are not over."""
         self.outputs: dict[str, Mapping[str, Json]] = {}
         """The outputs of every finished step."""
         self.counts: dict[Status, int] = dict.fromkeys(_STATUSES, 0)
@@ -38,26 +40,35 @@ class Tally:
         self._unmet: dict[str, int] = {}
         for spec in plan.steps:
             self._enter(spec)
+        for step_id, state in steps.items():
+            if state.status is not Status.QUEUED or state.wake_at is not None:
+                self.moved(step_id, Status.QUEUED)
 
     def moved(self, step_id: str, before: Status) -> None:
         """Take note that a step which was `before` now is as its state says."""
-        now = self._steps[step_id].status
+        state = self._steps[step_id]
+        now = state.status
         self.counts[before] -= 1
         self.counts[now] += 1
-        self._sort(step_id)
-        met = now in SATISFIED
-        if met != (before in SATISFIED):
-            for follower in self._followers[step_id]:
-                self._unmet[follower] += -1 if met else 1
-                self._sort(follower)
+        if before is Status.QUEUED:
+            self.free.discard(step_id)
+        elif before in _ACTIVE:
+            self.active.discard(step_id)
+        if now in _ACTIVE:
+            self.active.add(step_id)
+        elif now is Status.QUEUED:
+            if not self._unmet[step_id]:
+                self.free.add(step_id)
+        else:
+            self._over(step_id, state)
+        if state.wake_at is None or now in ENDED:
+            self.waking.discard(step_id)
+        else:
+            self.waking.add(step_id)
 
     def ordered(self, step_ids: Iterable[str]) -> list[str]:
         """These steps in plan order."""
         return sorted(step_ids, key=self._place.__getitem__)
-
-    def all_over(self) -> bool:
-        """Whether every step is over."""
-        return sum(self.counts[status] for status in ENDED) == len(self.specs)
 
     def _enter(self, spec: StepSpec) -> None:
         if spec.phase:
@@ -65,27 +76,18 @@ class Tally:
         needs = set(spec.needs)
         for need in needs:
             self._followers[need].append(spec.id)
-        self._unmet[spec.id] = sum(self._steps[need].status not in SATISFIED for need in needs)
-        self.counts[self._steps[spec.id].status] += 1
-        self._sort(spec.id)
+        self._unmet[spec.id] = len(needs)
+        self.counts[Status.QUEUED] += 1
+        if not needs:
+            self.free.add(spec.id)
 
-    def _sort(self, step_id: str) -> None:
-        """Put a step into the sets that it belongs to now, and out of the others."""
-        state = self._steps[step_id]
-        status = state.status
-        if status is Status.QUEUED and not self._unmet[step_id]:
-            self.free.add(step_id)
-        else:
-            self.free.discard(step_id)
-        if status in _ACTIVE:
-            self.active.add(step_id)
-        else:
-            self.active.discard(step_id)
-        if state.wake_at is not None and status not in ENDED:
-            self.waking.add(step_id)
-        else:
-            self.waking.discard(step_id)
-        if status is Status.DONE:
+    def _over(self, step_id: str, state: StepState) -> None:
+        """A step is over for good; only a new tally could tell otherwise."""
+        self.left -= 1
+        if state.status is Status.DONE:
             self.outputs[step_id] = state.outputs
-        else:
-            self.outputs.pop(step_id, None)
+        if state.status in SATISFIED:
+            for follower in self._followers[step_id]:
+                self._unmet[follower] -= 1
+                if not self._unmet[follower] and self._steps[follower].status is Status.QUEUED:
+                    self.free.add(follower)

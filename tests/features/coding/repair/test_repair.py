@@ -224,6 +224,40 @@ async def test_keeps_the_order_of_tests_that_share_module_state(project, repair)
     assert "if name not in SEEN:" in (root / "seen.py").read_text()
 
 
+@pytest.mark.slow
+async def test_fixes_what_a_test_runs_in_a_process_of_its_own(project, repair):
+    root = project(
+        {
+            "double.py": """
+            import sys
+
+            def double(n):
+                return n + 2
+
+            if __name__ == "__main__":
+                print(double(int(sys.argv[1])))
+            """,
+            "test_double.py": """
+            import subprocess, sys
+
+            def run(n):
+                argv = [sys.executable, "double.py", str(n)]
+                return int(subprocess.run(argv, capture_output=True, check=True).stdout)
+
+            def test_two(): assert run(2) == 4
+            def test_five(): assert run(5) == 10
+            """,
+        }
+    )
+
+    finished = await repair(root, budget_s=60.0)
+
+    assert finished.status is Status.CHANGED
+    assert (
+        "n * 2" in (root / "double.py").read_text() or "2 * n" in (root / "double.py").read_text()
+    )
+
+
 async def test_does_not_edit_protected_files(project, repair):
     root = project({"shop.py": DISCOUNT, "test_shop.py": DISCOUNT_TESTS})
 

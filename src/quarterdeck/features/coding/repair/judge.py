@@ -64,6 +64,10 @@ class Judge:
         self._spectrum = spectrum
         self._sources = sources
         # In the order of the files, for tests may depend on it; but what hung comes last.
+        # Where no failing test runs a line that we see, processes of their own must run them.
+        self._blind = not any(
+            file in sources for i in spectrum.failing for file in spectrum.tests[i].lines or ()
+        )
         self._failing = sorted(spectrum.failing, key=lambda i: (spectrum.tests[i].hung, i))
 
     async def judge(self, edit: Edit, *, patience: float = 1.0, again: bool = False) -> Verdict:
@@ -89,7 +93,7 @@ class Judge:
         only_early = early and not any(
             self._spectrum.runs_in_tests(edit.path, line) for line in whole
         )
-        if segment is None or self._spectrum.uncollected or only_early:
+        if segment is None or self._spectrum.uncollected or only_early or self._blind:
             return await self._judge_import(edit, patched, patience)
         request = {
             "op": "try",
@@ -109,9 +113,16 @@ class Judge:
             answer = await self._swap.ask(request | {"in_order": True, "again": True})
             if answer.get("verdict") != "plausible":
                 answer = partial
+        if _is_partial(answer):
+            return await self._judge_partial(edit, patched, _verdict(answer))
         if answer.get("verdict") == "cold":
             return await self._judge_import(edit, patched, patience)
         return _verdict(answer)
+
+    async def _judge_partial(self, edit: Edit, patched: str, partial: Verdict) -> Verdict:
+        """A test that starts a process of its own sees only a patch that is in the file."""
+        whole = await self._judge_import(edit, patched, 1.0)
+        return whole if whole.kind is Kind.PLAUSIBLE else partial
 
     def _time(
         self, others: Sequence[int], patience: float = 1.0, start_s: float = _CPU_S

@@ -31,6 +31,7 @@ from quarterdeck.features.coding.repair.writing import write_atomically
 
 _IMPORT_SHARE = 0.5
 """Candidates that need a new import cost ten times as much, so that they wait."""
+_UNSEEN_FILES_MAX = 4
 SEARCH_SHARE = 0.85
 """The share of the budget after which the search ends; the rest is for the evidence."""
 
@@ -123,6 +124,10 @@ class Repair:
         if not seen & files.keys():
             # Nothing was seen to run: then it is what ran before, at import.
             seen.update(spectrum.imported)
+        if not seen & files.keys():
+            # Not even that: a process of the tests' own, so that small files are worth a try.
+            small = sorted(files, key=lambda name: files[name].stat().st_size)
+            seen.update(small[:_UNSEEN_FILES_MAX])
         found: dict[str, Source] = {}
         for name in sorted(seen & files.keys()):
             source = read_source(name, files[name])

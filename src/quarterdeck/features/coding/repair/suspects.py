@@ -53,6 +53,10 @@ def rank(spectrum: Spectrum, sources: Mapping[str, Source]) -> list[Suspect]:
         if key not in scores:
             reasons[key] = why
         _raise_to(scores, key, score)
+    if not scores:
+        for key in _anywhere(sources):
+            scores[key] = 1.0
+            reasons[key] = "nothing was seen to run"
     best = max(scores.values(), default=1.0)
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return [
@@ -60,6 +64,13 @@ def rank(spectrum: Spectrum, sources: Mapping[str, Source]) -> list[Suspect]:
         for (file, line), score in ranked
         if score > 0
     ]
+
+
+def _anywhere(sources: Mapping[str, Source]) -> Iterator[tuple[str, int]]:
+    for file, source in sources.items():
+        for statement in source.statements:
+            if not _is_idle(statement):
+                yield file, statement.lineno
 
 
 def _raise_to(scores: dict[tuple[str, int], float], key: tuple[str, int], score: float) -> None:

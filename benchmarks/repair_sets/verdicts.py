@@ -58,7 +58,7 @@ async def _alike(bug: Bug, patched: str, tree: Path, scratch: Path) -> bool | No
         spectrum: Spectrum = await collect(server)
         for test in spectrum.tests:
             test.passed = bug.passing.get(test.id)
-        judge = Judge(target, server, spectrum, {bug.file: right})
+        judge = Judge(target, server, spectrum, {bug.file: right}, left_s=lambda: 60.0)
         places = _functions(right, patched)
         spectrum.entered = {*places}
         await trace_passing(server, spectrum, 30.0, lambda *_: None)

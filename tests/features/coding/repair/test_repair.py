@@ -296,6 +296,24 @@ async def test_says_why_tests_cannot_be_started(project, repair):
     assert "cannot be collected" in finished.summary
 
 
+async def test_says_when_collecting_takes_too_long(project, repair):
+    root = project({"test_slow.py": "import time\ntime.sleep(60)\ndef test_a(): pass\n"})
+
+    finished = await repair(root, budget_s=3.0)
+
+    assert finished.status is Status.UNCHANGED
+    assert "too long" in finished.summary
+
+
+async def test_leaves_no_copies_behind(project, repair, tmp_path):
+    root = project({"test_fine.py": "def test_fine(): pass\n"})
+
+    await repair(root)
+
+    assert list((tmp_path / "work").iterdir()) == []
+    assert sorted(path.name for path in root.iterdir()) == ["test_fine.py"]
+
+
 async def test_closing_the_run_ends_it(project, task):
     root = project({"shop.py": DISCOUNT, "test_shop.py": DISCOUNT_TESTS})
     running = RepairImplementer(workers=1).run(task(root))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -53,21 +53,31 @@ class Verdict:
 
 
 class Judge:
-    """One worker's judge, with a server that swaps code and, when needed, one that imports anew."""
+    """One worker's judge, with a server that swaps code and, when needed, one that imports anew.
+
+    `left_s` tells the seconds left of the budget, which bounds each request.
+    """
 
     def __init__(
-        self, target: Target, swap: ForkServer, spectrum: Spectrum, sources: Mapping[str, Source]
+        self,
+        target: Target,
+        swap: ForkServer,
+        spectrum: Spectrum,
+        sources: Mapping[str, Source],
+        *,
+        left_s: Callable[[], float],
     ) -> None:
         self._target = target
         self._swap = swap
         self._import: ForkServer | None = None
         self._spectrum = spectrum
         self._sources = sources
-        # In the order of the files, for tests may depend on it; but what hung comes last.
+        self._left_s = left_s
         # Where no failing test runs a line that we see, processes of their own must run them.
         self._blind = not any(
             file in sources for i in spectrum.failing for file in spectrum.tests[i].lines or ()
         )
+        # In the order of the files, for tests may depend on it; but what hung comes last.
         self._failing = sorted(spectrum.failing, key=lambda i: (spectrum.tests[i].hung, i))
 
     async def judge(self, edit: Edit, *, patience: float = 1.0, again: bool = False) -> Verdict:
@@ -132,7 +142,8 @@ class Judge:
         usual_s = sum(tests[i].seconds for i in self._failing if not tests[i].hung)
         usual_s += sum(tests[i].seconds for i in others)
         cpu_s = (start_s + _SLOWER * usual_s) * patience
-        return {"cpu_s": cpu_s, "timeout_s": _WALL_S + _WALL_FACTOR * cpu_s}
+        wall_s = min(_WALL_S + _WALL_FACTOR * cpu_s, max(self._left_s(), _WALL_S))
+        return {"cpu_s": min(cpu_s, wall_s), "timeout_s": wall_s}
 
     def _events_max(self, source: Source, line: int) -> int | None:
         """A bound on line events where the code around could loop for ever."""
@@ -224,7 +235,7 @@ class Judge:
             "samples": _SAMPLES,
             "seed": seed,
             "version_s": _VERSION_S,
-            "timeout_s": _BEHAVE_S,
+            "timeout_s": min(_BEHAVE_S, max(self._left_s(), _WALL_S)),
         }
         inputs: list[tuple[str, str]] = []
         recorded = 0

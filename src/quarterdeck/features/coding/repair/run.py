@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,7 @@ from quarterdeck.core.events import Json
 from quarterdeck.features.coding.repair import schedule, suspects
 from quarterdeck.features.coding.repair.board import Board
 from quarterdeck.features.coding.repair.edit import Edit
+from quarterdeck.features.coding.repair.forkserver_client import ForkServer
 from quarterdeck.features.coding.repair.gate import Gate
 from quarterdeck.features.coding.repair.handover import handover
 from quarterdeck.features.coding.repair.judge import Judge
@@ -32,6 +34,7 @@ from quarterdeck.features.coding.repair.writing import write_atomically
 _IMPORT_SHARE = 0.5
 """Candidates that need a new import cost ten times as much, so that they wait."""
 _UNSEEN_FILES_MAX = 4
+_MEASURE_SHARE = 0.8
 SEARCH_SHARE = 0.85
 """The share of the budget after which the search ends; the rest is for the evidence."""
 
@@ -78,6 +81,9 @@ class Repair:
         try:
             command = pytest_command(order.argv, order.root)
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(
+                    asyncio.to_thread, shutil.rmtree, order.scratch, ignore_errors=True
+                )
                 targets = [
                     await make_target(order.root, order.scratch, number, command, order.env)
                     for number in range(self._workers)
@@ -88,28 +94,48 @@ class Repair:
 
     async def _repair(self, stack: AsyncExitStack, targets: Sequence[Target]) -> Result:
         order, board = self._order, self._board
-        server = await targets[0].start_server("swap")
-        stack.push_async_callback(server.stop)
-        spectrum = await measure(server, order.failing, budget_s=board.left_s, tell=board.tell)
+        try:
+            async with asyncio.timeout(board.left_s * _MEASURE_SHARE):
+                server = await targets[0].start_server("swap")
+                stack.push_async_callback(server.stop)
+                spectrum = await measure(
+                    server, order.failing, budget_s=board.left_s, tell=board.tell
+                )
+        except TimeoutError:
+            return Result(False, "Collecting and running the tests took too long for the budget.")
         if not spectrum.failing and not spectrum.uncollected:
             return Result(False, _nothing_fails(spectrum))
         board.failing = len(spectrum.failing)
         sources = await asyncio.to_thread(self._sources, targets[0].root, spectrum)
         ranked = suspects.rank(spectrum, sources)
         board.tell("Searching for a patch", {"suspects": len(ranked)})
-        judges = [Judge(targets[0], server, spectrum, sources)]
-        stack.push_async_callback(judges[0].stop)
-        for target in targets[1:]:
-            other = await target.start_server("swap")
-            judges.append(Judge(target, other, spectrum, sources))
-            stack.push_async_callback(judges[-1].stop)
-            await collect(other)
+        servers = [server, *await self._more_servers(stack, targets[1:])]
+        judges = [
+            Judge(target, one, spectrum, sources, left_s=lambda: board.left_s)
+            for target, one in zip(targets, servers, strict=False)
+        ]
+        for judge in judges:
+            stack.push_async_callback(judge.stop)
         wanted = await asyncio.to_thread(mentioned, targets[0].root, spectrum)
         lanes = list(_lanes(ranked, sources, spectrum, wanted))
         candidates = schedule.merge(lanes, order.seed)
         search = Search(candidates, board, until_s=order.budget_s * SEARCH_SHARE)
         await search.run(judges)
         return await self._conclude(judges[0], search, spectrum, ranked, sources)
+
+    async def _more_servers(
+        self, stack: AsyncExitStack, targets: Sequence[Target]
+    ) -> list[ForkServer]:
+        """Servers for the other workers; fewer when collecting takes them too long."""
+        servers: list[ForkServer] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._board.left_s * _MEASURE_SHARE):
+                for target in targets:
+                    server = await target.start_server("swap")
+                    stack.push_async_callback(server.stop)
+                    await collect(server)
+                    servers.append(server)
+        return servers
 
     def _sources(self, root: Path, spectrum: Spectrum) -> dict[str, Source]:
         """The files that failing tests ran (or tracebacks name) and that may be edited."""

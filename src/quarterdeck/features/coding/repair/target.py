@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ async def make_target(
     origin: Path, scratch: Path, number: int, command: TestCommand, env: Mapping[str, str]
 ) -> Target:
     """Copy the project for worker `number`. Raises TooLarge."""
-    root = scratch / f"worker-{number}" / origin.name
+    home = scratch / f"worker-{number}"
+    await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+    root = home / origin.name
     await asyncio.to_thread(copy_tree, origin, root)
     plugin = await asyncio.to_thread(install_plugin, scratch)
     return Target(root, origin, plugin, command, env)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
+from quarterdeck.cli.serve import _listen
 from quarterdeck.core.clock import SystemClock, iso
 from quarterdeck.core.events import Event, EventType
 from quarterdeck.engine.context import Resources
@@ -66,8 +66,13 @@ async def _nothing() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def served(root: Path, *, direct: bool = True, port: int = 0) -> AsyncIterator[Installation]:
-    """The live routes over the files at `root`; `direct` is uvicorn's wire, else plain ASGI."""
+async def served(
+    root: Path, *, direct: bool = True, port: int = 0, **more: Any
+) -> AsyncIterator[Installation]:
+    """The live routes over the files at `root`; `direct` is uvicorn's wire, else plain ASGI.
+
+    `more` are settings of uvicorn.
+    """
     async with engine_at(root) as engine:
         desk = Desk(
             engine=engine,
@@ -80,10 +85,8 @@ async def served(root: Path, *, direct: bool = True, port: int = 0) -> AsyncIter
             models=_nothing,
         )
         app = create_app(desk, (), report=print)
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        settings = dict(live_uvicorn.SETTINGS)
+        listener = _listen("127.0.0.1", port)
+        settings = {**live_uvicorn.SETTINGS, **more}
         if not direct:
             settings["ws"] = "websockets-sansio"
         server = uvicorn.Server(

@@ -22,7 +22,7 @@ from statistics import median
 from benchmarks.repair_sets import suite
 from benchmarks.repair_sets.bug import Bug
 from benchmarks.repair_sets.human import human
-from benchmarks.repair_sets.mutants import mutants
+from benchmarks.repair_sets.mutants import CHANGING, OPERATORS, mutants
 from benchmarks.repair_sets.packages import environment, import_path
 from benchmarks.repair_sets.verdicts import Outcome, verdict
 from quarterdeck.core.events import Json
@@ -148,6 +148,20 @@ def figures(name: str, rows: list[Row]) -> dict[str, Json]:
     }
 
 
+def by_group(rows: list[Row]) -> dict[str, Json]:
+    """Right patches among bugs that changed code, and among those that took code away."""
+    found: dict[str, Json] = {}
+    for group, kinds in (("changed", CHANGING), ("removed", sorted(OPERATORS.keys() - CHANGING))):
+        mine = [row for row in rows if row.bug.kind in kinds]
+        right = sum(row.right for row in mine)
+        found[f"mutants_{group}"] = {
+            "n": len(mine),
+            "right": right,
+            "wilson95": wilson(right, len(mine)),
+        }
+    return found
+
+
 def met(found: dict[str, Json]) -> bool:
     """Whether every goal that this run measured is reached."""
     checks: list[bool] = []
@@ -234,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, bugs in sets(options.set, options.n, options.seed):
         rows = asyncio.run(run(name, bugs, options.budget_s, options.seed, options.details))
         found |= figures(name, rows)
+        found |= by_group(rows) if name == "mutants" else {}
     print(json.dumps({
         "bench": "repair", "figures": found, "goals": GOALS, "peers": {}, "met": met(found),
     }))  # fmt: skip

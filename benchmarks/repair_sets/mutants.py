@@ -238,3 +238,7 @@ OPERATORS: dict[str, Callable[[ast.AST], Iterator[Change]]] = {
     "negated condition": _negated,
     "early exit": _early_return,
 }
+CHANGING = frozenset(
+    {"comparison", "other constant", "other name", "other operator", "negated condition"}
+)
+"""The operators that put something in another's place; the others take code away."""

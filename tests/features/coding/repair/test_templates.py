@@ -47,6 +47,7 @@ PLANTED = [
     ("synonyms", "x = any(items)", "x = all(items)"),
     ("guards", "x = text.upper()", "if not text:\n        return None\n    x = text.upper()"),
     ("guards", "x = text + 'a'", "if not isinstance(text, str):\n        text = str(text)\n    x = text + 'a'"),
+    ("guards", "x = text.upper()", "if not text:\n        raise ValueError\n    x = text.upper()"),
     ("returns", "return count", "return [count]"),
     ("returns", "total(a)", "return total(a)"),
     ("booleans", "if a and b: pass", "if a or b: pass"),
@@ -69,6 +70,7 @@ PLANTED = [
 FAULTS = (
     Fault("ValueError", "bad", (), (("m.py", 1, "f"),)),
     Fault("AttributeError", "no 'uper'", (), (), missing="uper", close=("upper",)),
+    Fault("Failed", "DID NOT RAISE ValueError"),
     Fault("NameError", "no 'ceil'", (), (), missing="ceil"),
     Fault("NameError", "no 'summ'", (), (), missing="summ", close=("total",)),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from quarterdeck.features.coding.repair.edit import Edit
@@ -49,14 +50,35 @@ def _statements(site: Site) -> Iterator[Edit]:
     """Simple statements of the function, as they are and with one name replaced, put here."""
     if not site.stands_alone:
         return
+    for text in _of_siblings(site):
+        yield from _inserted(site, text, 0.2)
     for text in _donor_texts(site):
         for place, variant in enumerate([text, *_variants(site, text)]):
-            prior = 0.12 / (1 + 0.2 * place)
-            yield site.insert_before([variant], rule="donor statement", prior=prior)
-            if not hasattr(site.statement, "body"):
-                _, end = site.source.span(site.statement)
-                after = f"\n{site.indent}{variant}"
-                yield site.splice(end, end, after, rule="donor statement", prior=prior)
+            yield from _inserted(site, variant, 0.12 / (1 + 0.2 * place))
+
+
+def _inserted(site: Site, text: str, prior: float) -> Iterator[Edit]:
+    yield site.insert_before([text], rule="donor statement", prior=prior)
+    if not hasattr(site.statement, "body"):
+        _, end = site.source.span(site.statement)
+        after = f"\n{site.indent}{text}"
+        yield site.splice(end, end, after, rule="donor statement", prior=prior)
+
+
+def _of_siblings(site: Site) -> list[str]:
+    """Statements that other methods of the class repeat, such as checks on entry."""
+    owner = site.source.class_of(site.statement)
+    if owner is None:
+        return []
+    counts = Counter(
+        text
+        for node in ast.walk(owner)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and "\n" not in (text := site.text_of(node))
+    )
+    own = {site.text_of(node) for node in site.source.block_of(site.statement)}
+    return [text for text, count in counts.most_common(8) if count > 1 and text not in own][:4]
 
 
 def _donor_texts(site: Site) -> list[str]:

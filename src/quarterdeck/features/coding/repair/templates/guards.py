@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from quarterdeck.features.coding.repair.edit import Edit
@@ -11,6 +12,7 @@ from quarterdeck.features.coding.repair.templates.site import Site
 
 PRIOR_MAX = 0.9
 _NAMES_MAX = 6
+_NOT_RAISED = re.compile(r"DID NOT RAISE (?:<class ')?(?:[\w.]*\.)?(\w+)|(\w+) not raised")
 _CONDITIONS_MAX = 10
 _TYPES = ("str", "int", "list", "tuple", "dict", "bytes", "float", "bool", "set")
 
@@ -52,7 +54,7 @@ def _names(site: Site) -> list[tuple[str, float]]:
 def _exits(site: Site) -> list[str]:
     """Ways to leave: those of this function, then the everyday ones."""
     assert site.function is not None
-    found: dict[str, None] = {}
+    found: dict[str, None] = dict.fromkeys(f"raise {name}" for name in _unraised(site))
     if site.in_loop:
         found.update(dict.fromkeys(("continue", "break")))
     returns = [node for node in ast.walk(site.function) if isinstance(node, ast.Return)]
@@ -67,6 +69,13 @@ def _exits(site: Site) -> list[str]:
     for value in ("False", "True", "[]", '""', "0", "1") if returns else ():
         found.setdefault(f"return {value}")
     return list(found)
+
+
+def _unraised(site: Site) -> list[str]:
+    """Exceptions that a failing test waits for in vain, as its framework words it."""
+    texts = [fault.text for fault in site.faults]
+    found = [match for text in texts for match in _NOT_RAISED.findall(text)]
+    return [name for name in dict.fromkeys(one or other for one, other in found) if name]
 
 
 def _guarded(site: Site, condition: str, prior: float, rule: str) -> Iterator[Edit]:

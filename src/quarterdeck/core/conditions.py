@@ -232,6 +232,12 @@ class _Evaluation:
             raise InvalidCondition("Only numbers have a remainder.", where=self._where)
         if any(isinstance(v, str) and len(v) > TEXT_MAX for v in values):
             raise InvalidCondition(f"A text is longer than {TEXT_MAX}.", where=self._where)
+        if function is operator.add and any(
+            isinstance(v, list) and len(v) > TEXT_MAX for v in values
+        ):
+            raise InvalidCondition(
+                f"A list to be added is longer than {TEXT_MAX}.", where=self._where
+            )
         try:
             return function(*values)
         except (TypeError, ValueError, ArithmeticError) as error:

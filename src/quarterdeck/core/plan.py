@@ -45,7 +45,8 @@ class Plan(BaseModel):
 
     Raises:
         InvalidPlan: on a duplicate id, an unknown need, a cycle, too many steps, or a condition
-            that does not parse or names a step which does not come before it.
+            that names a step which does not come before it.
+        InvalidCondition: on a condition that does not parse.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

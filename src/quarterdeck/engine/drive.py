@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from quarterdeck.core.clock import iso
-from quarterdeck.core.errors import InvalidPlan, Unavailable
+from quarterdeck.core.errors import QuarterdeckError, Unavailable
 from quarterdeck.core.events import EventType, Json
 from quarterdeck.core.plan import StepSpec, patched
 from quarterdeck.core.run import Run, Status, next_wake
@@ -236,7 +236,7 @@ class Driver:
         if result.patch is not None:
             try:
                 patched(self.run.plan, result.patch, self.run.in_status(Status.QUEUED))
-            except InvalidPlan as error:
+            except QuarterdeckError as error:
                 reason = f"The steps it adds do not fit the plan: {error}"
                 draft.add(EventType.STEP_FAILED, step, {"error": reason, "retry_at": None})
                 return

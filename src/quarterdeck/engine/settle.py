@@ -150,22 +150,23 @@ def _decide(draft: Draft, spec: StepSpec, known: Known) -> None:
     if state.review == "fail":
         error = "It was interrupted, and a person decided not to run it again."
         draft.add(EventType.STEP_FAILED, spec.id, {"error": error})
-    elif known(spec) is None:
-        reason = f"this build does not know the step kind {spec.kind}@{spec.version}"
-        draft.add(EventType.STEP_BLOCKED, spec.id, {"reason": reason})
-    elif spec.when is not None and not state.answers:
-        _judge(draft, spec, spec.when)
+    elif spec.when is None or state.answers or _holds(draft, spec, spec.when):
+        if known(spec) is None:
+            reason = f"this build does not know the step kind {spec.kind}@{spec.version}"
+            draft.add(EventType.STEP_BLOCKED, spec.id, {"reason": reason})
 
 
-def _judge(draft: Draft, spec: StepSpec, when: str) -> None:
+def _holds(draft: Draft, spec: StepSpec, when: str) -> bool:
+    """Whether the step's condition holds; if not, that is recorded."""
     try:
         holds = evaluate(when, _names(draft.run), where=f"steps.{spec.id}.when")
     except InvalidCondition as error:
         draft.add(EventType.STEP_FAILED, spec.id, {"error": str(error)})
-        return
+        return False
     if not holds:
         reason = f"the condition {when!r} does not hold"
         draft.add(EventType.STEP_SKIPPED, spec.id, {"reason": reason})
+    return holds
 
 
 def _names(run: Run) -> dict[str, Json]:

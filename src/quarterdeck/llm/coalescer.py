@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from quarterdeck.llm.chunks import Chunk
 
-WINDOW_S = 0.04
-"""One frame in 40 ms for each part: below what an eye notices, and far fewer frames than tokens."""
+WINDOW_S = 0.05
+"""One frame in 50 ms for each part: below what an eye notices, and far fewer frames than tokens."""
 
 _TEXT_FIELD = {
     "text-delta": ("id", "delta"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from traceback import format_exception
 from typing import Protocol
@@ -17,6 +17,7 @@ from quarterdeck.server import lines
 from quarterdeck.server.streams import Rested, Streams, Writer
 from quarterdeck.storage.chunks import Key
 
+IDLE_S = 15.0
 BROKEN = "The stream broke off on the server; ask for it again."
 
 
@@ -100,25 +101,20 @@ class StreamResponse(Response):
                 pump.add_done_callback(lambda _: watch.cancel())
 
     async def _pump(self, send: Send, writer: Writer) -> None:
-        parts = self._parts(writer)
-        async with aclosing(parts):
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _parts(self, writer: Writer) -> AsyncGenerator[bytes]:
         telling, seq, broken = self._telling, self._after, False
-        yield telling.head + telling.told(chunks.joined(self._preface))
+        pulse = _Pulse(telling.idle, send)
+        await pulse.send(telling.head + telling.told(chunks.joined(self._preface)))
         try:
             blocks = self._streams.follow(writer, after=seq, rested=self._rested)
-            async with aclosing(blocks):
+            async with aclosing(blocks), pulse:
                 async for block in blocks:
                     seq = block.seq
-                    yield telling.told(block.body) if block.body else telling.idle
+                    await pulse.send(telling.told(block.body))
         except Exception as error:  # noqa: BLE001 - the client is owed an end, and no exception's text
             self._streams.report(f"stream of {self._key[1]}: {''.join(format_exception(error))}")
             broken = True
-        yield telling.told(chunks.joined(self._ending(writer, seq, broken=broken))) + telling.tail
+        last = telling.told(chunks.joined(self._ending(writer, seq, broken=broken)))
+        await send({"type": "http.response.body", "body": last + telling.tail})
 
     def _ending(self, writer: Writer, seq: int, *, broken: bool) -> list[Chunk]:
         if broken:
@@ -128,6 +124,44 @@ class StreamResponse(Response):
         if self._streams.closing:
             return [chunks.finish("interrupted")]
         return [chunks.finish("tool-calls", {"seq": seq})]
+
+
+class _Pulse:
+    """Sends parts, and a sign of life when there was none for `IDLE_S`; one timer, not one a part."""
+
+    def __init__(self, sign: bytes, send: Send) -> None:
+        self._sign = sign
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._sent_s = self._loop.time()
+        self._sending = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._alarm = self._loop.call_later(IDLE_S, self._beat)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def send(self, part: bytes) -> None:
+        """Send bytes of the answer."""
+        self._sending = True
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self._sending = False
+        self._sent_s = self._loop.time()
+
+    def _beat(self) -> None:
+        due_s = self._sent_s + IDLE_S
+        now_s = self._loop.time()
+        # While a part is on its way to a slow client, another must not be sent beside it.
+        if now_s >= due_s and not self._sending:
+            self._task = self._loop.create_task(self.send(self._sign))
+            due_s = now_s + IDLE_S
+        self._alarm = self._loop.call_at(max(due_s, now_s + 0.001), self._beat)
 
 
 async def _gone(receive: Receive) -> None:

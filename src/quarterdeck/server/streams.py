@@ -14,9 +14,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from quarterdeck.core.errors import Unavailable
-from quarterdeck.core.events import Recorded
+from quarterdeck.core.events import EventType, Recorded
 from quarterdeck.llm.chunks import Chunk, frame
-from quarterdeck.llm.coalescer import Coalescer
+from quarterdeck.llm.coalescer import WINDOW_S, Coalescer
 from quarterdeck.llm.composer import Composer, State
 from quarterdeck.server.mission_chunks import compose
 from quarterdeck.storage.chunks import Block, ChunkLog, Key, Stream
@@ -25,7 +25,6 @@ from quarterdeck.storage.log import Log
 PAGE = 1000
 BACKLOG_MAX = 10_000
 """What may be heard and said while a stream is being opened; more of what is said is left out."""
-IDLE_S = 15.0
 FOLLOWERS_MAX = 4_000
 
 Rested = Callable[[], Awaitable[bool]]
@@ -34,14 +33,15 @@ Rested = Callable[[], Awaitable[bool]]
 class Writer:
     """Composes and stores the stream of one mission, while anybody needs it."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, on_held: Callable[[Writer], None]) -> None:
         self.key = key
+        self._on_held = on_held
         self.followers = 0
+        self.expected = False
         self.composer = Composer(key[1])
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._merger = Coalescer()
-        self._timer: asyncio.TimerHandle | None = None
         self._kept: ChunkLog | None = None
         self._stream: Stream | None = None
         self._backlog: list[Recorded | tuple[str, Chunk]] = []
@@ -55,8 +55,15 @@ class Writer:
     @property
     def needed(self) -> bool:
         """Whether somebody follows, or a step that may go on saying something is at work."""
-        opening = self._stream is None
-        return opening or bool(self.followers or self.composer.state.active)
+        if self._stream is None or self.followers:
+            return True
+        state = self.composer.state
+        return bool(state.active) or (self.expected and not state.ended)
+
+    def begin(self, kept: ChunkLog) -> None:
+        """Start the stream of a mission that has just been submitted."""
+        self._take(kept, kept.create(self.key))
+        self.ready.set_result(None)
 
     async def open(self, kept: ChunkLog, log: Log, heard_seq: Callable[[], int]) -> None:
         """Take the stream up where it was left, and catch up with the facts since.
@@ -67,7 +74,7 @@ class Writer:
         stream = await kept.hold(self.key)
         if stream.state:
             self.composer = Composer(self.key[1], State.from_bytes(stream.state))
-        self._kept, seq = kept, self.composer.state.event_seq
+        seq = self.composer.state.event_seq
         known: list[Recorded] = []
         full = True
         while full:
@@ -77,8 +84,7 @@ class Writer:
             seq = page[-1].seq if page else seq
         first = next((one.seq for one in self._backlog if isinstance(one, Recorded)), None)
         end = heard_seq() if first is None else first - 1
-        self._stream = stream
-        stream.snapshot = self._snapshot
+        self._take(kept, stream)
         backlog = self._backlog
         self._backlog = []
         for recorded in known:
@@ -110,27 +116,33 @@ class Writer:
         """Give the stream up; another writer can take it up."""
         if self._stream is None or self._kept is None:
             return
-        self._flush()
+        self.flush()
         self._stream.state = self._snapshot()
         self._stream.snapshot = None
         self._kept.release(self._stream)
+
+    def flush(self) -> None:
+        """Send what was held back to be merged."""
+        self._store(self._merger.flush(self._loop.time()))
+
+    def _take(self, kept: ChunkLog, stream: Stream) -> None:
+        self._kept, self._stream = kept, stream
+        stream.snapshot = self._snapshot
 
     def _snapshot(self) -> bytes:
         return self.composer.state.as_bytes()
 
     def _send(self, sent: list[Chunk]) -> None:
+        if not sent:
+            return
         now_s = self._loop.time()
         add = self._merger.add
-        self._store([ready for chunk in sent for ready in add(chunk, now_s)])
-        due_s = self._merger.due_s
-        if due_s is not None and self._timer is None:
-            self._timer = self._loop.call_at(due_s, self._flush)
-
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._store(self._merger.flush(self._loop.time()))
+        if len(sent) == 1:
+            self._store(add(sent[0], now_s))
+        else:
+            self._store([ready for chunk in sent for ready in add(chunk, now_s)])
+        if self._merger.due_s is not None:
+            self._on_held(self)
 
     def _store(self, ready: list[Chunk]) -> None:
         if ready and self._kept is not None:
@@ -149,6 +161,8 @@ class Streams:
         self._opening: set[asyncio.Task[None]] = set()
         self._heard_seq = 0
         self._followers = 0
+        self._expected: set[Key] = set()
+        self._held: set[Writer] = set()
         self.closing = False
 
     def start(self) -> None:
@@ -181,6 +195,14 @@ class Streams:
         except Exception:  # noqa: BLE001 - a stream must not fail the step that feeds it
             self.report(f"stream of {mission}: {traceback.format_exc()}")
 
+    def expect(self, key: Key) -> None:
+        """A mission of this id is being submitted, and will be followed from its first fact on."""
+        self._expected.add(key)
+
+    def expect_no_more(self, key: Key) -> None:
+        """It was not submitted."""
+        self._expected.discard(key)
+
     async def is_stored(self, key: Key) -> bool:
         """Whether anything of the mission was ever streamed and is still kept."""
         if key in self._writers:
@@ -198,6 +220,7 @@ class Streams:
         if self._followers >= FOLLOWERS_MAX:
             raise Unavailable(f"{FOLLOWERS_MAX} streams are followed already.", where="stream")
         writer = self._writers.get(key) or self._opened(key)
+        writer.expected = False
         writer.followers += 1
         self._followers += 1
         try:
@@ -208,13 +231,12 @@ class Streams:
             self._followers -= 1
             self._let_go(writer)
 
-    async def follow(
+    def follow(
         self, writer: Writer, *, after: int = 0, rested: Rested | None = None
     ) -> AsyncGenerator[Block]:
         """The stream after a place, and what comes, until it ends or the server stops.
 
-        With `rested`, also until the mission waits for somebody and `rested` agrees. An empty
-        block says that nothing came for a while.
+        With `rested`, also until the mission waits for somebody and `rested` agrees.
         """
 
         async def enough() -> bool:
@@ -222,12 +244,10 @@ class Streams:
                 return True
             return rested is not None and writer.composer.resting and await rested()
 
-        parts = self._kept.follow(writer.stream, after=after, idle_s=IDLE_S, enough=enough)
-        async for block in parts:
-            yield block
+        return self._kept.follow(writer.stream, after=after, enough=enough)
 
     def _opened(self, key: Key) -> Writer:
-        writer = self._writers[key] = Writer(key)
+        writer = self._writers[key] = Writer(key, self._hold)
         task = asyncio.get_running_loop().create_task(self._open(writer), name=f"stream:{key[1]}")
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -247,12 +267,32 @@ class Streams:
 
     def _heard(self, recorded: list[Recorded]) -> None:
         self._heard_seq = recorded[-1].seq
-        if not self._writers:
+        if not self._writers and not self._expected:
             return
         for one in recorded:
+            if one.event.type is EventType.MISSION_SUBMITTED and self._expected:
+                self._begun((one.event.workspace, one.event.mission or ""))
             writer = self._writers.get((one.event.workspace, one.event.mission or ""))
             if writer is not None:
                 self._tell(writer, one)
+
+    def _begun(self, key: Key) -> None:
+        if key in self._expected and key not in self._writers:
+            writer = self._writers[key] = Writer(key, self._hold)
+            writer.expected = True
+            writer.begin(self._kept)
+        self._expected.discard(key)
+
+    def _hold(self, writer: Writer) -> None:
+        """One beat for all streams: their frames leave together, with few turns of the loop."""
+        if not self._held:
+            asyncio.get_running_loop().call_later(WINDOW_S, self._beat)
+        self._held.add(writer)
+
+    def _beat(self) -> None:
+        held, self._held = self._held, set[Writer]()
+        for writer in held:
+            writer.flush()
 
     def _tell(self, writer: Writer, recorded: Recorded) -> None:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -116,27 +117,27 @@ async def _resumed(desk: Desk, key: Key, accept: str, *, until_rest: bool) -> Re
 
 async def _started(given: Asked, text: str, desk: Desk, who: Caller) -> Run:
     """The chat's mission, new or, when the same request comes again, the one it started."""
-    mission_id = None if given.chat is None else mission_of(given.chat)
-    if mission_id is not None and (known := await _known(desk, (who.workspace, mission_id))):
+    mission_id = f"stream-{token_hex(8)}" if given.chat is None else mission_of(given.chat)
+    key = (who.workspace, mission_id)
+    fields: dict[str, Json] = {**given.more, "brief": text, "mission_id": mission_id}
+    submission = validated(Submission, fields)
+    streams = desk.resources.get(Streams)
+    streams.expect(key)
+    try:
+        return await submit(
+            desk.engine, desk.recipes, submission, workspace=who.workspace, actor=who.actor
+        )
+    except Conflict:
+        known = await desk.engine.run(key)
         if known.mission.brief == text and given.trigger == "submit-message":
             return known
         raise Conflict(
             f"This chat is the mission {mission_id!r}, which has its brief already.",
             where="messages",
             hint="Start a new chat for another mission; change this one with its rerun.",
-        )
-    fields: dict[str, Json] = {**given.more, "brief": text, "mission_id": mission_id}
-    submission = validated(Submission, fields)
-    return await submit(
-        desk.engine, desk.recipes, submission, workspace=who.workspace, actor=who.actor
-    )
-
-
-async def _known(desk: Desk, key: Key) -> Run | None:
-    try:
-        return await desk.engine.run(key)
-    except NotFound:
-        return None
+        ) from None
+    finally:
+        streams.expect_no_more(key)
 
 
 async def _gone_on(given: Asked, desk: Desk, who: Caller, accept: str) -> Response:

@@ -117,18 +117,16 @@ class Stream:
                 waiter.set_result(None)
         self.waiters.clear()
 
-    async def next(self, *, within_s: float) -> None:
-        """Wait until more comes, or the time is over."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+    async def next(self) -> None:
+        """Wait until more comes, or somebody wakes whoever waits."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
-        alarm = loop.call_later(within_s, _rouse, waiter)
         try:
             await waiter
-        finally:
-            alarm.cancel()
+        except asyncio.CancelledError:
             with contextlib.suppress(ValueError):
                 self.waiters.remove(waiter)
+            raise
 
 
 class ChunkLog:
@@ -190,7 +188,7 @@ class ChunkLog:
 
     def append(self, stream: Stream, frames: Sequence[bytes], *, ended: bool = False) -> None:
         """Add frames: those who follow get them now, the disk soon."""
-        size = sum(map(len, frames))
+        size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         stream.recent.extend(frames)
         stream.recent_bytes += size
         stream.backlog_bytes += size
@@ -217,25 +215,21 @@ class ChunkLog:
         stream: Stream,
         *,
         after: int = 0,
-        idle_s: float,
         enough: Callable[[], Awaitable[bool]] | None = None,
     ) -> AsyncGenerator[Block]:
         """Everything after a place, then what comes, until the stream has ended.
 
-        An empty block says that nothing came for `idle_s` seconds. `enough` is asked whenever
-        there is nothing more to read, and can end it sooner.
+        `enough` is asked whenever there is nothing more to read, and can end it sooner.
         """
         while True:
-            block = await self.read(stream, after=after)
-            after = block.seq
-            if block.body:
+            if stream.last_seq > after:
+                block = await self.read(stream, after=after)
+                after = block.seq
                 yield block
             elif stream.ended or (enough is not None and await enough()):
                 return
             elif stream.last_seq == after:
-                await stream.next(within_s=idle_s)
-                if stream.last_seq == after and not stream.ended:
-                    yield block
+                await stream.next()
 
     def wake_all(self) -> None:
         """Have everybody who follows look again."""
@@ -314,11 +308,6 @@ class ChunkLog:
 async def _within(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), max(0.0, seconds))
-
-
-def _rouse(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _rows(stream: Stream) -> list[Row]:

@@ -253,7 +253,7 @@ async def test_usage_is_the_providers_own_count(tmp_path):
 
 
 async def test_a_quiet_stream_is_kept_alive(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "IDLE_S", 0.02)
+    monkeypatch.setattr(stream_response, "IDLE_S", 0.02)
     gate = asyncio.Event()
 
     async def wait(_context):

@@ -105,10 +105,10 @@ _KINDS: dict[str, type[QuarterdeckError]] = {
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Api]:
     """The API of the running server, else of the product started inside this process."""
-    address = running_server(settings.data_dir)
-    if address is not None:
+    server = running_server(settings.data_dir)
+    if server is not None:
         token = (settings.data_dir / "token").read_text("ascii").strip()
-        async with _client(address, token) as client:
+        async with _client(server.url, token) as client:
             if await _opens(client):
                 yield Api(client)
                 return
@@ -156,14 +156,23 @@ async def _opens(client: httpx2.AsyncClient) -> bool:
     return True
 
 
-def running_server(data_dir: Path) -> str | None:
-    """The address of the server that has this data directory, or None."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that seems to run: its address and its process."""
+
+    url: str
+    pid: int
+
+
+def running_server(data_dir: Path) -> Server | None:
+    """The server that has this data directory, or None; a killed one may leave its address."""
     try:
         found = orjson.loads((data_dir / ADDRESS_FILE).read_bytes())
-        os.kill(int(found["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
+        server = Server(str(found["url"]), int(found["pid"]))
+        os.kill(server.pid, 0)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-    return str(found["url"])
+    return server
 
 
 def starting(*, quiet: bool) -> AbstractContextManager[object]:

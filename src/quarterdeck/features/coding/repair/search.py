@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from quarterdeck.core.errors import Unavailable
 from quarterdeck.features.coding.repair.board import Board
 from quarterdeck.features.coding.repair.judge import Judge, Kind, Verdict
 from quarterdeck.features.coding.repair.schedule import Candidate
@@ -35,6 +36,8 @@ class Search:
         self._started = time.monotonic()
         self._parked: list[Candidate] = []
         self._exhausted = False
+        self._broken: list[str] = []
+        self._workers = 0
         self.plausible: list[Found] = []
         self.partial: Found | None = None
         self.stopped_by = ""
@@ -46,11 +49,21 @@ class Search:
     async def run(self, judges: Sequence[Judge]) -> None:
         """Let every judge work until a stop rule holds; `stopped_by` then names it."""
         self._board.search_started = self._started
+        self._workers = len(judges)
         async with asyncio.TaskGroup() as group:
             for judge in judges:
                 group.create_task(self._work(judge))
 
     async def _work(self, judge: Judge) -> None:
+        try:
+            await self._judge_all(judge)
+        except Unavailable as error:
+            # The others go on; a target may have killed its own test process.
+            self._broken.append(str(error))
+            if len(self._broken) == self._workers:
+                self.stopped_by = self.stopped_by or f"the test processes ended: {error}"
+
+    async def _judge_all(self, judge: Judge) -> None:
         while (drawn := self._draw()) is not None:
             candidate, patience = drawn
             verdict = await judge.judge(candidate.edit, patience=patience, again=patience > 1)

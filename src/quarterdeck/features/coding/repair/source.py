@@ -29,10 +29,23 @@ class Source:
         # Not splitlines: form feeds and the like do not end a line of Python.
         self._lines = re.findall(r"[^\n]*\n|[^\n]+", text)
         self._starts = [0, *accumulate(len(line) for line in self._lines)]
+        self._inside: dict[ast.AST, list[ast.AST]] = {}
         self._parents: dict[ast.AST, ast.AST] = {}
         for parent in ast.walk(self.tree):
             for child in ast.iter_child_nodes(parent):
                 self._parents.setdefault(child, parent)
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes, outermost first."""
+        return list(ast.walk(self.tree))
+
+    def nodes_in(self, node: ast.AST) -> list[ast.AST]:
+        """All nodes of a function or class, itself included; kept, since they are asked often."""
+        found = self._inside.get(node)
+        if found is None:
+            found = self._inside[node] = list(ast.walk(node))
+        return found
 
     @property
     def line_count(self) -> int:

@@ -6,7 +6,6 @@ import ast
 from collections.abc import Iterator
 
 from quarterdeck.features.coding.repair.edit import Edit
-from quarterdeck.features.coding.repair.source import FunctionNode
 from quarterdeck.features.coding.repair.templates.names import rank_similar
 from quarterdeck.features.coding.repair.templates.site import Site
 
@@ -31,14 +30,7 @@ def propose(site: Site) -> Iterator[Edit]:
 def _parameters(site: Site, call: ast.Call) -> list[str]:
     """The parameter names of a callee defined in this file; empty when it is not known."""
     name = getattr(call.func, "id", None) or getattr(call.func, "attr", None)
-    for node in ast.walk(site.source.tree):
-        if isinstance(node, FunctionNode) and node.name == name:
-            return [arg.arg for arg in [*node.args.args, *node.args.kwonlyargs]]
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            for inner in node.body:
-                if isinstance(inner, FunctionNode) and inner.name == "__init__":
-                    return [arg.arg for arg in [*inner.args.args, *inner.args.kwonlyargs]]
-    return []
+    return site.vocabulary.parameters_of(name) if isinstance(name, str) else []
 
 
 def _renamed(site: Site, call: ast.Call) -> Iterator[Edit]:
@@ -56,12 +48,8 @@ def _renamed(site: Site, call: ast.Call) -> Iterator[Edit]:
 
 def _keywords_of(site: Site, call: ast.Call) -> list[ast.keyword]:
     """The keywords that calls of the same callee in this file use."""
-    callee = site.text_of(call.func)
-    found: list[ast.keyword] = []
-    for node in ast.walk(site.source.tree):
-        if isinstance(node, ast.Call) and node is not call and site.text_of(node.func) == callee:
-            found.extend(node.keywords)
-    return found
+    known = site.vocabulary.keywords_of(site.text_of(call.func))
+    return [keyword for keyword in known if keyword not in call.keywords]
 
 
 def _append(site: Site, call: ast.Call, text: str, rule: str, prior: float) -> Edit | None:

@@ -28,46 +28,21 @@ def _misspelt(site: Site) -> Iterator[Edit]:
     for fault in site.faults:
         for node in site.of(ast.Attribute):
             if node.attr == fault.missing and fault.type == "AttributeError":
-                known = [*fault.close, *rank_similar(node.attr, _seen(site))[:4]]
+                known = [*fault.close, *rank_similar(node.attr, site.vocabulary.attributes)[:4]]
                 for place, name in enumerate(dict.fromkeys(known)):
                     prior = max(1.0 - 0.1 * place, 0.2)
                     text = _named(site, node, name)
                     yield site.replace(node, text, rule="misspelt attribute", prior=prior)
 
 
-def _seen(site: Site) -> list[str]:
-    """Attributes used or methods defined anywhere in the file."""
-    seen: dict[str, None] = {}
-    for node in ast.walk(site.source.tree):
-        if isinstance(node, ast.Attribute):
-            seen.setdefault(node.attr)
-        elif isinstance(node, ast.FunctionDef) and isinstance(
-            site.source.parent(node), ast.ClassDef
-        ):
-            seen.setdefault(node.name)
-    return list(seen)
-
-
-def _of_same_object(site: Site, owner: str) -> list[str]:
-    return list(
-        dict.fromkeys(
-            node.attr
-            for node in ast.walk(site.source.tree)
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == owner
-        )
-    )
-
-
 def _rivals(site: Site) -> Iterator[Edit]:
     """Other attributes of the same object as this file uses it."""
     for node in site.of(ast.Attribute):
         owner = node.value.id if isinstance(node.value, ast.Name) else None
-        near = _of_same_object(site, owner) if owner else []
+        near = site.vocabulary.attributes_of(owner) if owner else []
         ranked = rank_similar(node.attr, near)[:_RIVALS_MAX]
         if not near:
-            ranked = rank_similar(node.attr, _seen(site))[:4]
+            ranked = rank_similar(node.attr, site.vocabulary.attributes)[:4]
         for place, name in enumerate(ranked):
             prior = (0.4 if near else 0.2) / (1 + 0.15 * place)
             text = _named(site, node, name)
@@ -76,12 +51,12 @@ def _rivals(site: Site) -> Iterator[Edit]:
 
 def _added(site: Site) -> Iterator[Edit]:
     """`name` to `name.attribute`, and a local name to the instance's attribute."""
-    own = set(_of_same_object(site, "self"))
+    own = set(site.vocabulary.attributes_of("self"))
     for node in site.of(ast.Name):
         parent = site.source.parent(node)
         if isinstance(parent, ast.Attribute) or getattr(parent, "func", None) is node:
             continue
-        for place, name in enumerate(_of_same_object(site, node.id)[:6]):
+        for place, name in enumerate(site.vocabulary.attributes_of(node.id)[:6]):
             if node.id not in ("self", "cls"):
                 prior = 0.2 / (1 + 0.15 * place)
                 yield site.replace(node, f"{node.id}.{name}", rule="add attribute", prior=prior)

@@ -108,7 +108,7 @@ def candidate_conditions(site: Site, own: str) -> list[str]:
     """Conditions worth adding: those of this function, then truth and None tests of its names."""
     found: dict[str, None] = {}
     if site.function is not None:
-        for node in ast.walk(site.function):
+        for node in site.source.nodes_in(site.function):
             if isinstance(node, ast.If | ast.While | ast.IfExp):
                 tests = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
                 for test in tests:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 
 from quarterdeck.features.coding.repair.edit import Edit
+from quarterdeck.features.coding.repair.templates.names import likeness
 from quarterdeck.features.coding.repair.templates.site import Site
 
 PRIOR_MAX = 0.8
 _DONORS_MAX = 16
+_POOL_MAX = 120
 
 
 def propose(site: Site) -> Iterator[Edit]:
@@ -78,16 +79,12 @@ def _donors(site: Site, node: ast.Constant) -> Iterator[Edit]:
     if kind not in (int, float, str):
         return
     wanted = [value for value in site.wanted if type(value) is kind]
-    own = [
-        other.value
-        for other in ast.walk(site.source.tree)
-        if isinstance(other, ast.Constant) and type(other.value) is kind
-    ]
+    own = site.vocabulary.constants(kind)
     pool = [value for value in dict.fromkeys([*wanted, *own]) if value != node.value]
     if isinstance(node.value, str):
         text = node.value
         pool = [value for value in pool if len(str(value)) <= max(60, 2 * len(text))]
-        pool.sort(key=lambda value: -SequenceMatcher(None, text, str(value)).quick_ratio())
+        pool = sorted(pool[:_POOL_MAX], key=lambda value: -likeness(text, str(value)))
     for place, value in enumerate(pool[:_DONORS_MAX]):
         written = quoted(site, node, value) if isinstance(value, str) else repr(value)
         prior = (0.3 if value in wanted else 0.2) / (1 + 0.1 * place)

@@ -31,7 +31,7 @@ def _expressions(site: Site) -> Iterator[Edit]:
     assert site.function is not None
     # Keyed by tree, since the same expression may be written with other spaces.
     pool: dict[type[ast.expr], dict[str, str]] = {}
-    for node in ast.walk(site.function):
+    for node in site.source.nodes_in(site.function):
         if isinstance(node, _KINDS) and not isinstance(getattr(node, "ctx", None), ast.Store):
             pool.setdefault(type(node), {}).setdefault(ast.dump(node), site.text_of(node))
     for node in site.expressions:
@@ -72,7 +72,7 @@ def _of_siblings(site: Site) -> list[str]:
         return []
     counts = Counter(
         text
-        for node in ast.walk(owner)
+        for node in site.source.nodes_in(owner)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
         and "\n" not in (text := site.text_of(node))
@@ -85,7 +85,7 @@ def _donor_texts(site: Site) -> list[str]:
     assert site.function is not None
     found: dict[str, None] = {}
     near = sorted(
-        (node for node in ast.walk(site.function) if isinstance(node, _SIMPLE)),
+        (node for node in site.source.nodes_in(site.function) if isinstance(node, _SIMPLE)),
         key=lambda node: abs(node.lineno - site.statement.lineno),
     )
     for node in near:

@@ -57,14 +57,14 @@ def _exits(site: Site) -> list[str]:
     found: dict[str, None] = dict.fromkeys(f"raise {name}" for name in _unraised(site))
     if site.in_loop:
         found.update(dict.fromkeys(("continue", "break")))
-    returns = [node for node in ast.walk(site.function) if isinstance(node, ast.Return)]
+    returns = [node for node in site.source.nodes_in(site.function) if isinstance(node, ast.Return)]
     for node in returns:
         if isinstance(node.value, ast.Constant | ast.Name | ast.List | ast.Dict | ast.Tuple | None):
             found.setdefault(site.text_of(node))
     found.setdefault("return None" if returns else "return")
     if site.function.name == "__next__":
         found.setdefault("raise StopIteration")
-    raises = [node for node in ast.walk(site.function) if isinstance(node, ast.Raise)]
+    raises = [node for node in site.source.nodes_in(site.function) if isinstance(node, ast.Raise)]
     found.update(dict.fromkeys(text for node in raises if "\n" not in (text := site.text_of(node))))
     for value in ("False", "True", "[]", '""', "0", "1") if returns else ():
         found.setdefault(f"return {value}")

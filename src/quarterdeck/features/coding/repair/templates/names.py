@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from quarterdeck.features.coding.repair.edit import Edit
 from quarterdeck.features.coding.repair.templates.site import BUILTINS, Site
@@ -39,10 +40,12 @@ def _misspelt(site: Site) -> Iterator[Edit]:
 def rank_similar(name: str, others: Sequence[str]) -> list[str]:
     """The other names, most alike first."""
     pool = [other for other in dict.fromkeys(others) if other != name]
-    return sorted(pool, key=lambda other: -_likeness(name, other))[:_RIVALS_MAX]
+    return sorted(pool, key=lambda other: -likeness(name, other))[:_RIVALS_MAX]
 
 
-def _likeness(one: str, other: str) -> float:
+@lru_cache(maxsize=1 << 16)
+def likeness(one: str, other: str) -> float:
+    """How alike two texts are, from 0 to 1."""
     return SequenceMatcher(None, one, other).ratio()
 
 
@@ -68,7 +71,7 @@ def _functions(site: Site) -> Iterator[Edit]:
         if not isinstance(node.func, ast.Name) or node.func.id not in site.global_names:
             continue
         for name in rank_similar(node.func.id, site.global_names)[:6]:
-            prior = max(0.45 * _likeness(node.func.id, name), 0.05)
+            prior = max(0.45 * likeness(node.func.id, name), 0.05)
             yield site.replace(node.func, name, rule="function name", prior=prior)
 
 
@@ -87,7 +90,7 @@ def _targets(site: Site) -> Iterator[Edit]:
         return
     own = site.text_of(target)
     donors: dict[str, None] = {}
-    for node in ast.walk(site.function):
+    for node in site.source.nodes_in(site.function):
         if isinstance(node, ast.Subscript | ast.Attribute):
             donors.setdefault(site.text_of(node))
     alike = [donor for donor in donors if donor != own and "\n" not in donor]

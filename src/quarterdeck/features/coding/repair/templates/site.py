@@ -8,12 +8,13 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from quarterdeck.features.coding.repair.edit import Edit
 from quarterdeck.features.coding.repair.source import FunctionNode, Source
 from quarterdeck.features.coding.repair.spectrum import Fault
+from quarterdeck.features.coding.repair.templates.vocabulary import Vocabulary, vocabulary_of
 from quarterdeck.features.coding.repair.wanted import Constant
 
 _Expression = TypeVar("_Expression", bound=ast.expr)
@@ -42,6 +43,11 @@ class Site:
         if isinstance(self.statement, FunctionNode):
             return self.statement
         return self.source.function_of(self.statement)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the whole file says."""
+        return vocabulary_of(self.source)
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
@@ -150,16 +156,13 @@ class Site:
             if isinstance(node, FunctionNode) and node not in functions
         ]
         for function in functions:
-            found.update(dict.fromkeys(_bound_in(function)))
+            found.update(dict.fromkeys(_bound_in(self.source, function)))
         return list(found)
 
     @cached_property
     def global_names(self) -> list[str]:
         """Names bound at the module's top level."""
-        found: dict[str, None] = {}
-        for statement in self.source.tree.body:
-            found.update(dict.fromkeys(_bound_by(statement)))
-        return list(found)
+        return _global_names(self.source)
 
     @cached_property
     def before(self) -> set[str]:
@@ -169,7 +172,7 @@ class Site:
         parameters = {arg.arg for arg in _parameters(self.function)}
         return parameters | {
             node.id
-            for node in ast.walk(self.function)
+            for node in self.source.nodes_in(self.function)
             if isinstance(node, ast.Name)
             and isinstance(node.ctx, ast.Store)
             and node.lineno <= self.statement.lineno
@@ -212,15 +215,21 @@ class Site:
         return self.splice(begin, begin, text, rule=rule, prior=prior, removal=removal)
 
 
+@lru_cache(maxsize=64)
+def _global_names(source: Source) -> list[str]:
+    names = (name for statement in source.tree.body for name in _bound_by(statement))
+    return list(dict.fromkeys(names))
+
+
 def _parameters(function: FunctionNode) -> list[ast.arg]:
     arguments = function.args
     extra = [arg for arg in (arguments.vararg, arguments.kwarg) if arg is not None]
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
-def _bound_in(function: FunctionNode) -> Iterator[str]:
+def _bound_in(source: Source, function: FunctionNode) -> Iterator[str]:
     yield from (arg.arg for arg in _parameters(function))
-    for node in ast.walk(function):
+    for node in source.nodes_in(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         elif isinstance(node, FunctionNode) and node is not function:

@@ -52,35 +52,17 @@ def _method_added(site: Site, node: ast.expr) -> Iterator[Edit]:
 
 def _methods(site: Site) -> list[str]:
     """Methods called without arguments in this file, then the everyday ones."""
-    seen: dict[str, None] = {}
-    for node in ast.walk(site.source.tree):
-        match node:
-            case ast.Call(func=ast.Attribute(attr=name), args=[], keywords=[]):
-                seen.setdefault(name)
-            case _:
-                pass
+    seen = site.vocabulary.plain_methods
     return [*seen, *(name for name in ("strip", "lower", "copy", "upper") if name not in seen)]
 
 
 def _wrapped(site: Site, node: ast.expr) -> Iterator[Edit]:
     text = site.text_of(node)
-    wrappers = [*_wrappers(site)[:8], *_CONVERSIONS]
+    wrappers = [*site.vocabulary.wrappers[:8], *_CONVERSIONS]
     for place, wrapper in enumerate(dict.fromkeys(wrappers)):
         if not text.startswith(f"{wrapper}("):
             prior = 0.2 / (1 + 0.1 * place)
             yield site.replace(node, f"{wrapper}({text})", rule="wrap in call", prior=prior)
-
-
-def _wrappers(site: Site) -> list[str]:
-    """Functions this file calls with exactly one argument, most often first."""
-    counts: dict[str, int] = {}
-    for node in ast.walk(site.source.tree):
-        match node:
-            case ast.Call(func=ast.Name(id=name), args=[_], keywords=[]):
-                counts[name] = counts.get(name, 0) + 1
-            case _:
-                pass
-    return sorted(counts, key=lambda name: -counts[name])
 
 
 def _limited(site: Site, node: ast.expr) -> Iterator[Edit]:

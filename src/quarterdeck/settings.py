@@ -104,7 +104,7 @@ class ObjectivesSection(_Section):
         None, description="A SearxNG-compatible search engine; left out: sites are read directly."
     )
     internal_endpoints: dict[str, tuple[str, ...]] = Field(
-        {},
+        default_factory=dict[str, tuple[str, ...]],
         description="Workspace → the ADDRESS:PORT pairs inside the network that it may reach.",
     )
     requests_max: Annotated[int, Field(ge=1, le=10_000)] = Field(200, description="Requests.")

@@ -100,10 +100,7 @@ class Fetcher:
         self._internal = internal
         self._limits = limits or Limits()
         self._addresses: dict[tuple[str, int], Sequence[str]] = {}
-        # Connections are never kept: the pool tells them apart by address, not by certified name.
-        self._transport = httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0)
-        )
+        self._transport: httpx2.AsyncHTTPTransport | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,7 +111,8 @@ class Fetcher:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        await self._transport.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
     async def get(self, target: Target, types: Collection[str] = PAGE_TYPES) -> Page | Miss:
         """The page at a target, or why there is none; raises nothing that a server can cause."""
@@ -170,20 +168,29 @@ class Fetcher:
         return self._addresses[place]
 
     async def _request(self, target: Target, addresses: Sequence[str]) -> httpx2.Response:
-        failed = ""
+        transport, failed = await self._opened(), ""
         for address in addresses[:ADDRESSES_TRIED_MAX]:
             used_up = self.meter.exhausted()
             if used_up is not None:
                 raise _Refused(BUDGET, f"The budget of {used_up} is used up.")
             self.meter.requests += 1
             try:
-                return await self._transport.handle_async_request(_request(target, address))
+                return await transport.handle_async_request(_request(target, address))
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 failed = str(error) or type(error).__name__
             except httpx2.TransportError as error:
                 failed = str(error) or type(error).__name__
                 break
         raise _Refused("fetch.network", f"{target.authority} does not answer: {failed}.")
+
+    async def _opened(self) -> httpx2.AsyncHTTPTransport:
+        """The transport; reading the trusted certificates takes too long for the loop."""
+        if self._transport is None:
+            verify = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
+            # Connections are never kept: the pool tells them apart by address, not certified name.
+            alone = httpx2.Limits(max_keepalive_connections=0)
+            self._transport = httpx2.AsyncHTTPTransport(verify, trust_env=False, limits=alone)
+        return self._transport
 
     async def _page(
         self, target: Target, response: httpx2.Response, types: Collection[str], hops: int

@@ -40,8 +40,7 @@ class SiteSearch:
     async def look_up(self, terms: Sequence[str], fetcher: Fetcher, tell: Tell) -> Findings:
         """Read the sites breadth first within budget and scope."""
         crawl = _Crawl(terms, fetcher)
-        for domain in fetcher.scope.domains:
-            await crawl.enter(domain)
+        await asyncio.gather(*(crawl.enter(domain) for domain in fetcher.scope.domains))
         while batch := crawl.next_batch():
             await asyncio.gather(*(crawl.read(planned) for planned in batch))
             tell(f"{crawl.pages} pages read, {len(crawl.findings.misses)} left out.")

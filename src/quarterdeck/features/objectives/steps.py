@@ -78,9 +78,8 @@ async def intent_classification(ctx: StepContext) -> Done:
     """Say what sort of question it is, by its words (step kind `objective.intent_classification`)."""
     found = classify(charter_of(ctx.mission).objective)
     because = ", ".join(dict.fromkeys(word for word, _place, _name in found.basis))
-    said = (
-        f"It asks to {found.intent}: {because}." if found.intent else "No keyword says what sort."
-    )
+    unsaid = "No keyword says what sort of question it is."
+    said = f"A question of the sort {found.intent!r}, by: {because}." if found.intent else unsaid
     return Done({"message": said, **found.as_json()})
 
 
@@ -178,7 +177,7 @@ async def finalize(ctx: StepContext) -> Done:
     found = bool(used["passages"])
     return Done(
         {
-            "message": used["message"],
+            "message": f"{len(used['passages'])} passages are kept with their sources.",
             "outcome": "found" if found else "nothing_found",
             "execution_record": record,
             "artifact": artifact.as_json(),

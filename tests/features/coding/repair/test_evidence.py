@@ -42,6 +42,8 @@ def test_pinned_lines_make_strong_evidence():
         {"removal": True},
         {"family": "guards"},
         {"covering": 0},
+        {"constant_passes": True},
+        {"rivals_sought": False},
     ],
 )
 def test_each_doubt_makes_it_weak(change):

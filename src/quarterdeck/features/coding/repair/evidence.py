@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from quarterdeck.core.events import Json
@@ -116,7 +116,9 @@ class Facts:
     """What is known about the chosen patch.
 
     `killed` line mutants failed a test; `open` ones passed all and behave differently; `alike`
-    ones passed and could not be told apart. `observed` says whether behaviour could be compared.
+    ones passed and could not be told apart. `observed` says whether behaviour could be compared,
+    `constant_passes` whether the patched condition could as well be a constant, `rivals_sought`
+    whether there was time enough to look for rivals.
     """
 
     family: str
@@ -129,7 +131,8 @@ class Facts:
     observed: bool
     rival_clusters: int
     confirmed: bool
-    passing: int = field(default=0)
+    constant_passes: bool = False
+    rivals_sought: bool = True
 
 
 def classify(facts: Facts) -> tuple[Strength, list[str]]:
@@ -142,6 +145,10 @@ def _doubts(facts: Facts) -> Iterator[str]:
     risky = facts.removal or facts.family not in _DIRECT_FAMILIES
     told_apart = facts.killed + facts.open
     ratio = facts.killed / told_apart if told_apart else 0.0
+    if facts.constant_passes:
+        yield "With a constant in place of the patched condition all tests pass too."
+    if not facts.rivals_sought:
+        yield "The time was used up before rivals were looked for long enough."
     if not facts.confirmed:
         yield "The patch was not confirmed by a run in a fresh process."
     if facts.rival_clusters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,10 +51,14 @@ class Gate:
         self._sources = sources
         self._board = board
         self._seed = seed
+        self._rivals_sought = True
 
-    async def weigh(self, plausible: Sequence[Found]) -> Judged | None:
+    async def weigh(
+        self, plausible: Sequence[Found], *, rivals_sought: bool = True
+    ) -> Judged | None:
         """Choose among the plausible patches; None when none is confirmed by a fresh process."""
         self._board.message = "Weighing the evidence"
+        self._rivals_sought = rivals_sought
         ranked = sorted(plausible, key=lambda found: -found.candidate.weight)
         behaviour = await self._observe([found.candidate.edit for found in ranked])
         ranked = by_cluster(ranked, behaviour)
@@ -94,6 +99,8 @@ class Gate:
             observed=told.observed,
             rival_clusters=told.rival_clusters,
             confirmed=confirmed,
+            constant_passes=await self._constant_passes(edit, patched),
+            rivals_sought=self._rivals_sought,
         )
         strength, doubts = classify(facts)
         diffs = [self._diff(one) for one in (edit, *rivals)]
@@ -134,6 +141,17 @@ class Gate:
                 survivors.append(mutant.apply(patched))
         return killed, survivors
 
+    async def _constant_passes(self, edit: Edit, patched: str) -> bool:
+        """Whether the tests would as well accept True or False for the patched condition."""
+        source = Source(edit.path, patched)
+        for mutant in constant_conditions(source, edit):
+            if self._board.left_s <= 0:
+                return True
+            verdict = await self._judge.judge_text(mutant, patched, again=True)
+            if verdict.kind is Kind.PLAUSIBLE:
+                return True
+        return False
+
     async def _observe(
         self, edits: Sequence[Edit], texts: Sequence[tuple[str, str]] = ()
     ) -> Behaviour:
@@ -169,12 +187,27 @@ def _weight(found: Found) -> float:
     return found.candidate.weight * (REMOVAL_SHARE if removal else 1.0)
 
 
-def line_mutants(source: Source, edit: Edit, original: str) -> Iterator[Edit]:
-    """Variations of the patched lines, at most MUTANTS_MAX, drawn from many families in turn."""
+def _patched_statements(source: Source, edit: Edit) -> list[ast.stmt]:
     first = source.line_of(edit.start)
     last = source.line_of(max(edit.start, edit.start + len(edit.text) - 1))
-    lines = range(first, last + 1)
-    statements = dict.fromkeys(s for line in lines for s in source.statements_on(line))
+    found = (s for line in range(first, last + 1) for s in source.statements_on(line))
+    return list(dict.fromkeys(found))
+
+
+def constant_conditions(source: Source, edit: Edit) -> Iterator[Edit]:
+    """True and False in place of the conditions that the edit touches."""
+    end = edit.start + len(edit.text)
+    for statement in _patched_statements(source, edit):
+        if isinstance(statement, ast.If | ast.While):
+            start, stop = source.span(statement.test)
+            if edit.start <= stop and start <= end and not isinstance(statement.test, ast.Constant):
+                for value in ("True", "False"):
+                    yield Edit(edit.path, start, stop, value, "constant condition", 0.5)
+
+
+def line_mutants(source: Source, edit: Edit, original: str) -> Iterator[Edit]:
+    """Variations of the patched lines, at most MUTANTS_MAX, drawn from many families in turn."""
+    statements = _patched_statements(source, edit)
     makers = [
         family.propose(Site(source, statement))
         for statement in statements

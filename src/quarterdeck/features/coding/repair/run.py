@@ -176,7 +176,8 @@ class Repair:
                 f"stopped because {search.stopped_by}."
             )
             return Result(False, summary, handover=handed)
-        judged = await Gate(judge, sources, self._board, self._order.seed).weigh(search.plausible)
+        gate = Gate(judge, sources, self._board, self._order.seed)
+        judged = await gate.weigh(search.plausible, rivals_sought=search.rivals_sought)
         if judged is None:
             handed = handover(spectrum, ranked, sources, search.plausible[0])
             summary = "A patch passed the tests in place but not in a fresh process."

@@ -46,6 +46,15 @@ class Search:
     def elapsed_s(self) -> float:
         return time.monotonic() - self._started
 
+    @property
+    def rivals_sought(self) -> bool:
+        """Whether the search went on long enough after the first patch."""
+        return bool(self.plausible) and (
+            self._exhausted
+            or len(self.plausible) >= PLAUSIBLE_MAX
+            or self.elapsed_s >= self._rivals_until_s()
+        )
+
     async def run(self, judges: Sequence[Judge]) -> None:
         """Let every judge work until a stop rule holds; `stopped_by` then names it."""
         self._board.search_started = self._started

@@ -69,7 +69,7 @@ class RecordStore:
             values.append(before)
         values.append(max(1, min(limit, LIMIT_MAX)))
         rows = await self._log.db.fetch_all(
-            f"SELECT record FROM objective_record WHERE workspace = ?{older}"  # noqa: S608 - `older` is ours
+            f"SELECT record FROM objective_record WHERE workspace = ?{older}"  # noqa: S608 - both forms are ours
             " ORDER BY updated_at DESC, mission DESC LIMIT ?",
             values,
         )

@@ -34,6 +34,12 @@ def _types(sent) -> list[str]:
     return [chunk["type"] for chunk in sent]
 
 
+async def _said(built: House, words: bytes) -> None:
+    async with asyncio.timeout(30):
+        while not any(words in b"".join(one.recent) for one in built.kept._streams.values()):
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def open_house(tmp_path):
     async with house(tmp_path / "data", [SOLVE, ASKING], KINDS) as built:
@@ -163,14 +169,14 @@ async def test_a_client_that_leaves_stops_nothing_and_leaves_nothing_behind(tmp_
             async for part in response.aiter_bytes():
                 if b"first" in part:
                     break
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while built.streams._followers:
                 await asyncio.sleep(0.01)
         gate.set()
         await built.engine.ended(("default", "c1"))
         sent = await built.chunks("GET", "/api/missions/c1/stream")
         assert _text(sent) == "first second"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while built.streams._writers or built.kept._streams:
                 await asyncio.sleep(0.01)
 
@@ -184,10 +190,7 @@ async def test_stop_is_a_call_of_its_own(tmp_path):
     async with house(tmp_path, [plan], [kind("endless", endless)]) as built:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(built.chunks("POST", "/api/stream", json=_chat("x")))
-            async with asyncio.timeout(5):
-                while not built.streams._writers:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
+            await _said(built, b"on and on")
             stopped = await built.client.post("/api/missions/c1/stream/stop")
         sent = reading.result()
         assert stopped.json()["stopped"] is True
@@ -261,9 +264,13 @@ async def test_a_quiet_stream_is_kept_alive(tmp_path, monkeypatch):
         return Done()
 
     async with house(tmp_path, [recipe("solve", {"id": "wait"})], [kind("wait", wait)]) as built:
-        asyncio.get_running_loop().call_later(0.15, gate.set)
-        _, body = await built.read("POST", "/api/stream", json=_chat("x"))
-        assert body.count(chunks.KEEP_ALIVE) >= 2
+        body = b""
+        async with built.client.stream("POST", "/api/stream", json=_chat("x")) as response:
+            async for part in response.aiter_bytes():
+                body += part
+                if body.count(chunks.KEEP_ALIVE) >= 2:
+                    gate.set()
+        assert chunks.chunks(body)[-1]["finishReason"] == "stop"
 
 
 async def test_a_server_that_stops_says_that_the_stream_was_interrupted(tmp_path):
@@ -273,12 +280,13 @@ async def test_a_server_that_stops_says_that_the_stream_was_interrupted(tmp_path
 
     plan, kinds = recipe("solve", {"id": "endless"}), [kind("endless", endless)]
     async with house(tmp_path, [plan], kinds) as built:
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(built.chunks("POST", "/api/stream", json=_chat("x")))
-            await asyncio.sleep(0.2)
-            built.streams.interrupt()
-        sent = reading.result()
-        assert _text(sent) == "so far"
+        body = b""
+        async with built.client.stream("POST", "/api/stream", json=_chat("x")) as response:
+            async for part in response.aiter_bytes():
+                body += part
+                if b"so far" in body:
+                    built.streams.interrupt()
+        sent = chunks.chunks(body)
         assert sent[-1] == {"type": "finish", "finishReason": "interrupted"}
 
 
@@ -295,7 +303,7 @@ async def test_after_a_restart_the_stream_goes_on_without_the_interrupted_words(
     plan = recipe("solve", {"id": "work"})
     async with house(tmp_path, [plan], [kind("work", endless)]) as built:
         await built.client.post("/api/missions", json={"brief": "x", "mission_id": "m1"})
-        await asyncio.sleep(0.2)
+        await _said(built, b"lost words")
         await built.kept.flush()
     async with house(tmp_path, [plan], [kind("work", whole)]) as built:
         sent = await built.chunks("GET", "/api/missions/m1/stream")

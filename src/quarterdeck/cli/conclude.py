@@ -60,6 +60,8 @@ async def conclude(view: Mapping[str, Any], result: Mapping[str, Any], *, root: 
     verify = f"{git} -c gpg.ssh.allowedSignersFile={shlex.quote(str(signers))} verify-commit"
     say(f"\n[bold green]✓[/] Commit [bold]{record['commit']}[/] is on {escape(record['branch'])}.")
     _say_tests(result)
+    if view["outputs"].get("target", {}).get("new"):
+        say(f"  It is a new repository; take it: {escape(_clone(record))}")
     say("\n[bold]See for yourself[/]")
     say(f"  the commits:    {escape(git)} log --stat -2 {record['branch']}")
     say(f"  its signature:  {escape(verify)} {record['commit']}")
@@ -74,6 +76,10 @@ async def conclude(view: Mapping[str, Any], result: Mapping[str, Any], *, root: 
         f"\nThat took {result['duration_s']} s. All of it is in {escape(str(root))}; remove it when"
     )
     say("you have seen enough.")
+
+
+def _clone(record: Mapping[str, Any]) -> str:
+    return f"git clone {shlex.quote(str(record['delivered_to']))} my-project"
 
 
 def _say_tests(result: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ def _on_the_new_tip(ctx: StepContext, commit: str) -> Patch:
     """Put it on the target's new tip, prove it, tell, ask, promote: each step once more."""
     here, approved = ctx.step.id, next(n for n in ctx.step.needs if n.startswith("approve"))
     n = ordinal("rebase", ctx.outputs) + 1
-    verify = f"verify_{ordinal('verify', ctx.outputs) + 1}"
+    verify = f"verify_{ordinal('verify', ctx.outputs)}"
     rebase, notify, approve, again = (
         f"{k}_{n}" for k in ("rebase", "notify", "approve", "promote")
     )

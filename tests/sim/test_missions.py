@@ -55,7 +55,7 @@ def _check_order(events) -> None:
 
 
 def _simulate(tmp_path, seed: int, missions: int, deaths: int) -> World:
-    world = World(seed, tmp_path, missions, deaths, fuse_max=missions * 5 // deaths)
+    world = World(seed, tmp_path, missions, deaths, fuse_max=missions * 4 // deaths)
     _lived(world)
     asyncio.run(_check(world))
     assert world.ran_after_finish == []

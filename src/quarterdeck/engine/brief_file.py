@@ -46,13 +46,16 @@ def read_untrusted(file: Path) -> bytes:
     except OSError as error:
         why = "a symbolic link" if file.is_symlink() else f"not readable ({error.strerror})"
         raise InvalidInput(f"It is {why}; only plain files are read.") from None
-    with os.fdopen(fd, "rb") as stream:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             raise InvalidInput("It is not a plain file.")
         if about.st_size > SIZE_MAX:
             raise InvalidInput(f"It has {about.st_size} bytes; {SIZE_MAX} is the limit.")
-        return stream.read(SIZE_MAX)
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            return stream.read(SIZE_MAX)
+    finally:
+        os.close(fd)
 
 
 def parse_brief(content: bytes) -> BriefFile | None:

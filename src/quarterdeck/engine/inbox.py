@@ -23,6 +23,8 @@ from quarterdeck.storage.log import Commit
 SETTLE_S = 0.3
 """A file that does not parse is read again after this, in case it was half written."""
 DEBOUNCE_MS = 100
+AGAIN_S = 1.0
+AT_ONCE_MAX = 16
 
 
 class Inbox:
@@ -44,6 +46,7 @@ class Inbox:
         self._report = report
         self._ours: set[str] = set()
         self._stop = asyncio.Event()
+        self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -59,6 +62,15 @@ class Inbox:
             await self._task
 
     async def _watch(self) -> None:
+        """Watch until told to stop; a watch that breaks is set up again."""
+        while not self._stop.is_set():
+            try:
+                await self._follow()
+            except Exception as error:  # noqa: BLE001 - one of the supervising loops
+                self._report(f"inbox: {type(error).__name__}: {error}")
+                await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
         changes = awatch(
             self._folder,
             stop_event=self._stop,
@@ -77,13 +89,24 @@ class Inbox:
             await self._look(sorted({Path(path) for _change, path in changed}))
 
     async def _look(self, files: list[Path]) -> None:
-        for file in files:
+        """Consider the files side by side: a bad one, read twice, holds up no good one."""
+        await asyncio.gather(*(self._glance(file) for file in files))
+
+    async def _glance(self, file: Path) -> None:
+        while not self._stop.is_set():
             try:
-                await self.consider(file)
-            except QuarterdeckError as error:
-                self._report(f"inbox: {file.name}: {error}")
+                async with self._at_once:
+                    await self.consider(file)
             except FileNotFoundError:
-                continue
+                return
+            except Unavailable as error:
+                self._report(f"inbox: {file.name}: {error}")
+                await asyncio.sleep(AGAIN_S)
+            except (QuarterdeckError, OSError) as error:
+                self._report(f"inbox: {file.name}: {error}")
+                return
+            else:
+                return
 
     async def consider(self, file: Path) -> None:
         """Take up one file: a brief is detected, nonsense is rejected, our own is left alone."""

@@ -80,6 +80,15 @@ class Reactions:
             grown.set()
 
     async def _follow(self, reaction: Reaction) -> None:
+        """Follow until cancelled; a log that cannot be read or written is tried again."""
+        while True:
+            try:
+                await self._read_on(reaction)
+            except Exception as error:  # noqa: BLE001 - one of the supervising loops
+                self._report(f"{reaction.name}: {type(error).__name__}: {error}")
+                await asyncio.sleep(RETRY_S)
+
+    async def _read_on(self, reaction: Reaction) -> None:
         types = [kind.value for kind in reaction.types]
         while True:
             self._grown[reaction.name].clear()

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from quarterdeck.core.errors import InvalidPlan, NotFound
-from quarterdeck.core.plan import Plan, StepSpec
+from quarterdeck.core.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,16 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
         raise InvalidPlan(
             "A recipe has exactly the fields name, version, summary and steps.", where=where
         )
+    if not isinstance(raw["summary"], str) or not isinstance(raw["steps"], list):
+        raise InvalidPlan("The summary is one line of text, the steps are a list.", where=where)
+    fields = {"recipe": raw["name"], "recipe_version": raw["version"], "steps": raw["steps"]}
     try:
-        steps = tuple(StepSpec.model_validate(step) for step in raw["steps"])
+        plan = Plan.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidPlan(f"{first['msg']}.", where=f"{where}: steps.{field}") from None
-    plan = Plan(recipe=raw["name"], recipe_version=raw["version"], steps=steps)
-    return Recipe(raw["name"], raw["version"], raw["summary"], plan)
+        field = ".".join(str(part) for part in first["loc"]).removeprefix("recipe_")
+        raise InvalidPlan(f"{first['msg']}.", where=f"{where}: {field}") from None
+    return Recipe(plan.recipe, plan.recipe_version, raw["summary"], plan)
 
 
 def find_recipe(recipes: Mapping[str, Recipe], name: str) -> Recipe:

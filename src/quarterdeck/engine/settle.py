@@ -150,10 +150,12 @@ def _decide(draft: Draft, spec: StepSpec, known: Known) -> None:
     if state.review == "fail":
         error = "It was interrupted, and a person decided not to run it again."
         draft.add(EventType.STEP_FAILED, spec.id, {"error": error})
-    elif spec.when is None or state.answers or _holds(draft, spec, spec.when):
-        if known(spec) is None:
-            reason = f"this build does not know the step kind {spec.kind}@{spec.version}"
-            draft.add(EventType.STEP_BLOCKED, spec.id, {"reason": reason})
+        return
+    if spec.when is not None and not state.answers and not _holds(draft, spec, spec.when):
+        return
+    if known(spec) is None:
+        reason = f"this build does not know the step kind {spec.kind}@{spec.version}"
+        draft.add(EventType.STEP_BLOCKED, spec.id, {"reason": reason})
 
 
 def _holds(draft: Draft, spec: StepSpec, when: str) -> bool:

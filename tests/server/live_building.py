@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,6 @@ import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
-from quarterdeck.cli.serve import _listen
 from quarterdeck.core.clock import SystemClock, iso
 from quarterdeck.core.events import Event, EventType
 from quarterdeck.engine.context import Resources
@@ -85,7 +85,9 @@ async def served(
             models=_nothing,
         )
         app = create_app(desk, (), report=print)
-        listener = _listen("127.0.0.1", port)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         settings = {**live_uvicorn.SETTINGS, **more}
         if not direct:
             settings["ws"] = "websockets-sansio"

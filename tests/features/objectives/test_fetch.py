@@ -6,10 +6,10 @@ import gzip
 import time
 import zlib
 
-import httpx2
 import pytest
 
-from quarterdeck.features.objectives.fetch import HOPS_MAX, Miss, Page, _next
+from quarterdeck.features.objectives.fetch import HOPS_MAX, Page, _next
+from quarterdeck.features.objectives.miss import Miss, Refused
 from quarterdeck.features.objectives.scope import parse_url
 from tests.features.objectives.sites import Answer, page, redirect, served, squeezed, text
 
@@ -209,6 +209,5 @@ async def test_who_does_not_answer_is_a_miss(fetching):
 
 
 async def test_https_never_gives_way_to_http(fetching):
-    answer = httpx2.Response(302, headers={"location": "http://a.test/"})
-    with pytest.raises(Exception, match="redirects from https"):
-        _next(parse_url("https://a.test/"), answer)
+    with pytest.raises(Refused, match="redirects from https"):
+        _next(parse_url("https://a.test/"), "http://a.test/")

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from quarterdeck.core.clock import SystemClock
-from quarterdeck.features.objectives.fetch import Miss, Page
+from quarterdeck.features.objectives.fetch import Page
+from quarterdeck.features.objectives.miss import Miss
 from quarterdeck.features.objectives.scope import parse_url
 from tests.features.objectives.sites import Sites, page
 

@@ -7,32 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import importlib
 import re
 import zlib
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
-from typing import Self
-
-import httpx2
+from typing import TYPE_CHECKING, Self
 
 from quarterdeck.core.errors import InvalidInput
-from quarterdeck.core.events import Json
 from quarterdeck.features.objectives.addresses import Endpoint, refusal
 from quarterdeck.features.objectives.budget import Meter
+from quarterdeck.features.objectives.miss import BUDGET, Miss, NotConnected, Refused
 from quarterdeck.features.objectives.resolve import Resolver
-from quarterdeck.features.objectives.robots import AGENT
-from quarterdeck.features.objectives.scope import Scope, Target, authority, parse_url
+from quarterdeck.features.objectives.scope import Scope, Target, parse_url
+
+if TYPE_CHECKING:
+    from quarterdeck.features.objectives.wire import Reply, Wire
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
 SITEMAP_TYPES = frozenset({"application/xml", "text/xml", "text/plain", "application/x-gzip"})
 ROBOTS_TYPES = frozenset({"text/plain", "text/html"})
 JSON_TYPES = frozenset({"application/json"})
-BUDGET = "budget"
-"""The rule of a miss that more budget would have fetched."""
 HOPS_MAX = 5
 ADDRESSES_TRIED_MAX = 3
-CONNECT_S = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHARSETS = re.compile(
     r"ascii|utf-8|utf-16(-[lb]e)?|iso8859-\d+|cp125\d|koi8-[ru]|shift_jis|euc_.*|gb.*|big5"
@@ -52,34 +51,11 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
-    """What was not fetched, the rule that says so, and why; `status` is the server's, if it spoke."""
-
-    url: str
-    rule: str
-    reason: str
-    status: int | None = None
-
-    def as_json(self) -> dict[str, Json]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one page: bytes of its body before and after decompression, and seconds."""
 
     page_bytes: int = 2 * 1024 * 1024
     page_s: float = 15.0
-
-
-class _Refused(Exception):
-    """A rule or a limit ended this fetch."""
-
-    def __init__(self, rule: str, reason: str, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.rule = rule
-        self.reason = reason
-        self.status = status
 
 
 class Fetcher:
@@ -100,7 +76,7 @@ class Fetcher:
         self._internal = internal
         self._limits = limits or Limits()
         self._addresses: dict[tuple[str, int], Sequence[str]] = {}
-        self._transport: httpx2.AsyncHTTPTransport | None = None
+        self._wire: Wire | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,8 +87,8 @@ class Fetcher:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._transport is not None:
-            await self._transport.aclose()
+        if self._wire is not None:
+            await self._wire.aclose()
 
     async def get(self, target: Target, types: Collection[str] = PAGE_TYPES) -> Page | Miss:
         """The page at a target, or why there is none; raises nothing that a server can cause."""
@@ -125,7 +101,7 @@ class Fetcher:
                 return await self._follow(target, types)
         except TimeoutError:
             return Miss(target.url, "fetch.time", f"It took longer than {limit_s:.3g} s.")
-        except _Refused as refused:
+        except Refused as refused:
             return Miss(target.url, refused.rule, refused.reason, refused.status)
 
     async def check(self, target: Target) -> Miss | None:
@@ -135,7 +111,7 @@ class Fetcher:
                 await self._permitted(target)
         except TimeoutError:
             return Miss(target.url, "address.unresolved", "Its name was not resolved in time.")
-        except _Refused as refused:
+        except Refused as refused:
             return Miss(target.url, refused.rule, refused.reason)
         return None
 
@@ -143,127 +119,99 @@ class Fetcher:
         here = target
         for hops in range(HOPS_MAX + 1):
             addresses = await self._permitted(here)
-            response = await self._request(here, addresses)
+            reply = await self._ask(here, addresses)
             try:
-                if response.status_code not in _REDIRECTS:
-                    return await self._page(here, response, types, hops)
-                here = _next(here, response)
+                if reply.status not in _REDIRECTS:
+                    return await self._page(here, reply, types, hops)
+                here = _next(here, reply.headers.get("location", ""))
             finally:
-                await response.aclose()
-        raise _Refused("fetch.redirects", f"It redirects more than {HOPS_MAX} times.")
+                await reply.aclose()
+        raise Refused("fetch.redirects", f"It redirects more than {HOPS_MAX} times.")
 
     async def _permitted(self, target: Target) -> Sequence[str]:
         """The addresses of a target in scope, each of which may be connected to."""
         if self.scope.domain_of(target) is None:
-            raise _Refused("scope.domain", f"{target.authority} is not an allowed domain.")
+            raise Refused("scope.domain", f"{target.authority} is not an allowed domain.")
         place = (target.host, target.port)
         if place not in self._addresses:
             try:
                 self._addresses[place] = list(await self._resolve(*place))
             except OSError as error:
-                raise _Refused("address.unresolved", f"{target.host}: {error}.") from None
+                raise Refused("address.unresolved", f"{target.host}: {error}.") from None
         reason = refusal(self._addresses[place], target.port, self._internal)
         if reason is not None:
-            raise _Refused("address.forbidden", f"{target.host} may not be reached: {reason}.")
+            raise Refused("address.forbidden", f"{target.host} may not be reached: {reason}.")
         return self._addresses[place]
 
-    async def _request(self, target: Target, addresses: Sequence[str]) -> httpx2.Response:
-        transport, failed = await self._opened(), ""
+    async def _ask(self, target: Target, addresses: Sequence[str]) -> Reply:
+        wire, failed = await self._opened(), ""
         for address in addresses[:ADDRESSES_TRIED_MAX]:
             used_up = self.meter.exhausted()
             if used_up is not None:
-                raise _Refused(BUDGET, f"The budget of {used_up} is used up.")
+                raise Refused(BUDGET, f"The budget of {used_up} is used up.")
             self.meter.requests += 1
             try:
-                return await transport.handle_async_request(_request(target, address))
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                failed = str(error) or type(error).__name__
-            except httpx2.TransportError as error:
-                failed = str(error) or type(error).__name__
-                break
-        raise _Refused("fetch.network", f"{target.authority} does not answer: {failed}.")
+                return await wire.ask(target, address)
+            except NotConnected as error:
+                failed = str(error)
+        raise Refused("fetch.network", f"{target.authority} does not answer: {failed}.")
 
-    async def _opened(self) -> httpx2.AsyncHTTPTransport:
-        """The transport; reading the trusted certificates takes too long for the loop."""
-        if self._transport is None:
-            verify = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
-            # Connections are never kept: the pool tells them apart by address, not certified name.
-            alone = httpx2.Limits(max_keepalive_connections=0)
-            self._transport = httpx2.AsyncHTTPTransport(verify, trust_env=False, limits=alone)
-        return self._transport
+    async def _opened(self) -> Wire:
+        if self._wire is None:
+            await asyncio.to_thread(importlib.import_module, "quarterdeck.features.objectives.wire")
+            from quarterdeck.features.objectives.wire import Wire  # noqa: PLC0415 - slow to import
 
-    async def _page(
-        self, target: Target, response: httpx2.Response, types: Collection[str], hops: int
-    ) -> Page:
-        status = response.status_code
-        if status != httpx2.codes.OK:
-            raise _Refused("fetch.status", f"The server answered {status}.", status)
-        media_type, charset = _content_type(response.headers.get("content-type", ""))
+            made = await asyncio.to_thread(Wire)
+            self._wire = self._wire or made
+        return self._wire
+
+    async def _page(self, target: Target, reply: Reply, types: Collection[str], hops: int) -> Page:
+        if reply.status != HTTPStatus.OK:
+            raise Refused("fetch.status", f"The server answered {reply.status}.", reply.status)
+        media_type, charset = _content_type(reply.headers.get("content-type", ""))
         if media_type not in types:
-            raise _Refused("fetch.type", f"It is {media_type or 'of no stated type'}.", status)
-        body = await self._body(response)
+            said = f"It is {media_type or 'of no stated type'}."
+            raise Refused("fetch.type", said, reply.status)
+        body = await self._body(reply)
         return Page(target, media_type, _decoded(body, charset), hops)
 
-    async def _body(self, response: httpx2.Response) -> bytes:
-        coding = response.headers.get("content-encoding", "identity").strip().lower()
+    async def _body(self, reply: Reply) -> bytes:
+        coding = reply.headers.get("content-encoding", "identity").strip().lower()
         if coding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-            raise _Refused("fetch.encoding", f"It is encoded as {coding[:40]!r}.")
+            raise Refused("fetch.encoding", f"It is encoded as {coding[:40]!r}.")
         unzip = None if coding in {"identity", ""} else zlib.decompressobj(wbits=47)
         room = self._limits.page_bytes
         parts: list[bytes] = []
         try:
-            async for chunk in self._chunks(response):
+            async for chunk in self._chunks(reply):
                 part = chunk if unzip is None else unzip.decompress(chunk, room + 1)
                 room -= len(part)
                 if room < 0:
-                    raise _Refused("fetch.size", f"It is over {self._limits.page_bytes} bytes.")
+                    raise Refused("fetch.size", f"It is over {self._limits.page_bytes} bytes.")
                 parts.append(part)
         except zlib.error:
-            raise _Refused("fetch.encoding", f"It is not {coding} as it says.") from None
-        except httpx2.TransportError as error:
-            said = str(error) or type(error).__name__
-            raise _Refused("fetch.network", f"It broke off: {said}.") from None
+            raise Refused("fetch.encoding", f"It is not {coding} as it says.") from None
         return b"".join(parts)
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncIterator[bytes]:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
+    async def _chunks(self, reply: Reply) -> AsyncIterator[bytes]:
         size_bytes = 0
-        async for chunk in response.stream:
+        async for chunk in reply.chunks():
             size_bytes += len(chunk)
             self.meter.size_bytes += len(chunk)
             if size_bytes > self._limits.page_bytes:
-                raise _Refused("fetch.size", f"It is over {self._limits.page_bytes} bytes.")
+                raise Refused("fetch.size", f"It is over {self._limits.page_bytes} bytes.")
             if not self.meter.left_bytes:
-                raise _Refused(BUDGET, "The budget of bytes is used up.")
+                raise Refused(BUDGET, "The budget of bytes is used up.")
             yield chunk
 
 
-def _request(target: Target, address: str) -> httpx2.Request:
-    """The request to a checked address, under the target's own name (also in TLS)."""
-    return httpx2.Request(
-        "GET",
-        f"{target.scheme}://{authority(address, target.port)}{target.path}",
-        headers={
-            "Host": target.authority,
-            "User-Agent": AGENT,
-            "Accept-Encoding": "gzip, deflate",
-            "Connection": "close",
-        },
-        extensions={
-            "sni_hostname": target.host,
-            "timeout": {"connect": CONNECT_S, "read": None, "write": None, "pool": None},
-        },
-    )
-
-
-def _next(here: Target, response: httpx2.Response) -> Target:
-    location = response.headers.get("location", "")
+def _next(here: Target, location: str) -> Target:
     try:
         there = parse_url(location, base=here)
     except InvalidInput as error:
-        raise _Refused("scope.url", f"It redirects astray: {error.message}") from None
+        raise Refused("scope.url", f"It redirects astray: {error.message}") from None
     if here.scheme == "https" and there.scheme == "http":
-        raise _Refused("fetch.downgrade", f"It redirects from https to {there.origin}.")
+        raise Refused("fetch.downgrade", f"It redirects from https to {there.origin}.")
     return there
 
 

@@ -8,9 +8,9 @@ from quarterdeck.features.objectives.fetch import (
     PAGE_TYPES,
     ROBOTS_TYPES,
     Fetcher,
-    Miss,
     Page,
 )
+from quarterdeck.features.objectives.miss import Miss
 from quarterdeck.features.objectives.robots import FORBID_ALL, PERMIT_ALL, Robots, parse_robots
 from quarterdeck.features.objectives.scope import Target
 

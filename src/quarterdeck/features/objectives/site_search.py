@@ -6,14 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from quarterdeck.core.errors import InvalidInput
-from quarterdeck.features.objectives.fetch import (
-    BUDGET,
-    PAGE_TYPES,
-    SITEMAP_TYPES,
-    Fetcher,
-    Miss,
-    Page,
-)
+from quarterdeck.features.objectives.fetch import PAGE_TYPES, SITEMAP_TYPES, Fetcher, Page
 from quarterdeck.features.objectives.frontier import Frontier, Planned
 from quarterdeck.features.objectives.manners import Manners
 from quarterdeck.features.objectives.markup import (
@@ -21,6 +14,7 @@ from quarterdeck.features.objectives.markup import (
     Link,
     read_sitemap,
 )
+from quarterdeck.features.objectives.miss import BUDGET, Miss
 from quarterdeck.features.objectives.reading import read
 from quarterdeck.features.objectives.robots import Robots
 from quarterdeck.features.objectives.scope import DEFAULT_PORTS, Domain, Target, parse_url

@@ -10,7 +10,8 @@ from quarterdeck.core.events import Json
 from quarterdeck.features.objectives.budget import Allowance
 from quarterdeck.features.objectives.charter import Charter
 from quarterdeck.features.objectives.confidence import confidence, evidence
-from quarterdeck.features.objectives.fetch import Fetcher, Miss
+from quarterdeck.features.objectives.fetch import Fetcher
+from quarterdeck.features.objectives.miss import Miss
 from quarterdeck.features.objectives.passages import Passage, ranked
 
 PASSAGES_MAX = 12

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx2
 import orjson
 
 from quarterdeck.core.errors import InvalidInput, StepFailed
 from quarterdeck.features.objectives.addresses import forbidden
-from quarterdeck.features.objectives.fetch import Fetcher, Miss, Page
+from quarterdeck.features.objectives.fetch import Fetcher, Page
 from quarterdeck.features.objectives.manners import Manners
 from quarterdeck.features.objectives.markup import plain
+from quarterdeck.features.objectives.miss import Miss, NotConnected
 from quarterdeck.features.objectives.passages import passages
 from quarterdeck.features.objectives.reading import read
-from quarterdeck.features.objectives.robots import AGENT
 from quarterdeck.features.objectives.scope import Scope, Target, is_address, parse_url
 from quarterdeck.features.objectives.tools import Findings, Tell
 
@@ -69,26 +70,18 @@ class WebSearch:
                 status, body = await self._answer(query(terms, fetcher.scope))
         except TimeoutError:
             raise self._failed(f"did not answer within {limit_s:.3g} s") from None
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise self._failed(str(error) or type(error).__name__) from None
+        except NotConnected as error:
+            raise self._failed(f"does not answer: {error}") from None
         meter.size_bytes += len(body)
-        if status != httpx2.codes.OK:
+        if status != HTTPStatus.OK:
             raise self._failed(f"answered {status}; does it allow the format json?")
         return self._results(body)
 
     async def _answer(self, parameters: str) -> tuple[int, bytes]:
-        url = f"{self._base_url}/search?{parameters}"
-        body = bytearray()
-        headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
-        async with (
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=None) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise self._failed(f"answered with more than {ANSWER_BYTES_MAX} bytes")
-            return response.status_code, bytes(body)
+        await asyncio.to_thread(importlib.import_module, "quarterdeck.features.objectives.wire")
+        from quarterdeck.features.objectives.wire import ask_engine  # noqa: PLC0415 - slow to import
+
+        return await ask_engine(f"{self._base_url}/search?{parameters}", ANSWER_BYTES_MAX)
 
     def _results(self, body: bytes) -> list[Mapping[str, Any]]:
         try:

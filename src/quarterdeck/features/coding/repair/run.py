@@ -184,7 +184,8 @@ class Repair:
             return Result(False, summary, handover=handed)
         edit = judged.chosen.candidate.edit
         patched = edit.apply(sources[edit.path].text)
-        await asyncio.to_thread(write_atomically, self._order.root / edit.path, patched)
+        place = self._order.root / edit.path
+        await asyncio.to_thread(write_atomically, place, patched, before=sources[edit.path].text)
         evidence = judged.evidence | {"search": self._figures(search)}
         return Result(True, _summary(edit, sources, evidence), evidence=evidence)
 

@@ -195,7 +195,11 @@ def cli_page() -> str:
     ]
     return _page(
         "Command line",
-        "Every command has `--help`, and prints one JSON document with `--json`.",
+        "Every command has `--help`. With `--json` the last line of the standard output is one JSON "
+        "document, an error too. Exit codes: 0 done, 1 an error or a mission that failed, 2 a wrong "
+        "command line, 3 a mission waits for you, 130 interrupted. What cannot be taken back "
+        "(`cancel`, `reject`, `rollback`) says what is lost and asks, unless `--yes` is given. "
+        "`NO_COLOR` is respected; `QUARTERDECK_DEBUG=1` shows where an unexpected error came from.",
         lines[:-1],
     )
 

@@ -10,6 +10,9 @@ import pytest
 
 from quarterdeck.cli.samples import Sample, find_sample, shipped_samples
 from quarterdeck.core.errors import NotFound, Unavailable
+from quarterdeck.features.coding.commands import Command, Commands, ReportFormat
+from quarterdeck.features.coding.implementers.port import Finished, Status, Task
+from quarterdeck.features.coding.implementers.repair import RepairImplementer
 
 SAMPLES = {sample.name: sample for sample in shipped_samples()}
 WITH_FILES = [name for name, sample in SAMPLES.items() if (sample.folder / "repository").is_dir()]
@@ -87,3 +90,35 @@ def test_another_name_is_not_found():
         find_sample("toaster")
     assert problem.value.hint is not None
     assert "python-bug" in problem.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.req("ORC-8")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_repair_finds_the_bug_with_strong_evidence(seed, tmp_path):
+    place = SAMPLES["python-bug"].make_repository(tmp_path / "here")
+    assert place is not None
+    (tmp_path / "scratch").mkdir()
+    failing = (
+        "tests.test_week::test_closed_at_closing_time",
+        "tests.test_query::test_closed_when_lunch_begins",
+        "tests.test_query::test_no_minutes_until_closing_when_closed",
+    )
+    argv = (sys.executable, "-m", "pytest", "--junitxml={report}")
+    test = Command(argv, "here", report=ReportFormat.JUNIT, env={"PYTHONPATH": "{tree}"})
+    task = Task(
+        mission_id="sample",
+        brief=SAMPLES["python-bug"].brief,
+        path=place,
+        work_dir=tmp_path / "scratch",
+        commands=Commands("python", test=test),
+        failing=failing,
+        budget_s=60,
+        seed=seed,
+    )
+    async for event in RepairImplementer().run(task):
+        last = event
+    assert isinstance(last, Finished)
+    assert last.status is Status.CHANGED, last.summary
+    assert last.evidence["class"] == "strong"
+    assert "minute >= self.closes" in (place / "hours" / "week.py").read_text()

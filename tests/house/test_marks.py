@@ -9,6 +9,7 @@ from tools.requirements import marks, marks_in, rows
 
 # Files with a test that cannot run everywhere → what is missing where it is left out.
 SKIPPED = {
+    "tests/cli/test_demo.py": "Node, for the sample in JavaScript",
     "tests/confine/test_attacks.py": "root, or a Python that an ordinary user can start",
     "tests/confine/test_limits.py": "namespaces, without which shared memory is the machine's own",
     "tests/confine/test_toolchain.py": "the toolchain in question",

@@ -1,4 +1,4 @@
-"""kill -9 at random points of a mission always ends in the same promoted tree (ORC-11, ORC-13).
+"""Missions that are killed (-9) at random points always end in the same promoted tree (ORC-11, ORC-13).
 
 `QUARTERDECK_KILLS=200` sets how many deaths are tried; `QUARTERDECK_KILL_SEED` where they begin.
 """

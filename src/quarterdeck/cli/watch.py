@@ -30,6 +30,8 @@ async def follow(
     """
     told = tell or (lambda event: filter(None, (line_of(event),)))
     with _bar(shown=messages.is_terminal and not quiet) as progress:
+        # On one terminal the lines go above the bar; redirected, they go where they were sent.
+        out = progress.console if console.is_terminal else console
         task = progress.add_task(mission_id, total=100.0)
         while True:
             view = await api.get(f"/api/missions/{mission_id}")
@@ -44,7 +46,7 @@ async def follow(
                 if event["type"] == "step.progressed":
                     progress.update(task, description=escape(known(event["data"])))
                 for line in () if quiet else told(event):
-                    console.print(line)
+                    out.print(line)
             if view["status"] in RESTING and not found["events"]:
                 return {**view, "seq": after}
 
@@ -59,7 +61,14 @@ def _bar(*, shown: bool) -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    return Progress(*columns, console=messages, transient=True, disable=not shown)
+    return Progress(
+        *columns,
+        console=messages,
+        transient=True,
+        disable=not shown,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 _FIGURES = (

@@ -35,13 +35,13 @@ def outcome(source: str) -> object:
 
 
 @pytest.mark.req("DAG-4")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map(" ".join))
 def test_any_words_give_a_truth_value_or_an_error_at_once(source):
     assert isinstance(outcome(source), bool | InvalidCondition)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gives_a_truth_value_or_an_error(source):
     assert isinstance(outcome(source), bool | InvalidCondition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarterdeck.core.events import Event, EventType, event_from, leaf_hash
@@ -16,6 +16,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(list(EventType)),
     texts,

@@ -24,7 +24,7 @@ graphs = st.dictionaries(
 
 
 @pytest.mark.req("DAG-2")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(graphs)
 def test_a_plan_is_taken_exactly_when_it_is_whole_and_acyclic(needs):
     unknown = {need for wanted in needs.values() for need in wanted} - set(needs)
@@ -40,6 +40,7 @@ def test_a_plan_is_taken_exactly_when_it_is_whole_and_acyclic(needs):
         assert "cycle" in str(caught.value)
 
 
+@settings(max_examples=60, deadline=None)
 @given(graphs)
 def test_a_cycle_is_shown_as_a_closed_path_of_real_needs(needs):
     known = {i: tuple(n for n in wanted if n in needs) for i, wanted in needs.items()}
@@ -62,7 +63,7 @@ def extended(draw):
 
 
 @pytest.mark.req("DAG-1")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(extended())
 def test_an_extended_plan_is_a_plan_and_followers_wait_for_what_was_added(case):
     needs, untouched, patch = case

@@ -119,7 +119,7 @@ def history(draw, plan: Plan, *, rewinds: bool) -> tuple[list[Event], Run]:
     return events, run
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_tally_kept_by_single_moves_says_what_the_states_say(data):
     """`ready` and its like equal their definitions over all steps, after any history (DAG-3)."""
@@ -146,7 +146,7 @@ def test_the_tally_kept_by_single_moves_says_what_the_states_say(data):
     assert standing(run) in Status
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_fold_of_the_stored_events_is_the_run_that_lived_them(data):
     plan = data.draw(plans())
@@ -155,7 +155,7 @@ def test_a_fold_of_the_stored_events_is_the_run_that_lived_them(data):
     assert fold(stored) == run
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_progress_never_goes_back_while_nothing_is_redone(data):
     plan = data.draw(plans())

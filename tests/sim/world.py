@@ -51,6 +51,7 @@ class World:
     ran: Counter[str] = field(default_factory=Counter)
     ran_after_finish: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
     lives: int = 0
     fuse: int = 0
 
@@ -146,6 +147,8 @@ def _note(world, recorded) -> None:
     for one in recorded:
         if one.event.type.value == "step.finished":
             world.finished.add(f"{one.event.mission}:{one.event.step}")
+        elif one.event.type.value == "mission.finished":
+            world.over.add(one.event.mission)
 
 
 async def _work(world: World, engine: Engine) -> None:
@@ -156,7 +159,8 @@ async def _work(world: World, engine: Engine) -> None:
         async with gate:
             await _to_its_end(world, engine, n)
 
-    await asyncio.gather(*(one(n) for n in range(world.missions)))
+    left = [n for n in range(world.missions) if f"m{n}" not in world.over]
+    await asyncio.gather(*(one(n) for n in left))
 
 
 async def _to_its_end(world: World, engine: Engine, n: int) -> None:

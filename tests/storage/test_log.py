@@ -84,6 +84,56 @@ async def test_a_refused_commit_leaves_nothing_and_its_neighbours_are_written(da
     assert [r.event.data["n"] for r in found] == [0, 9]
 
 
+async def test_many_refusals_cost_no_fsync_each(database):
+    tables = ("CREATE TABLE IF NOT EXISTS thing (id TEXT PRIMARY KEY)",)
+    insert = ("INSERT INTO thing VALUES (?)", ("x",))
+    async with open_log(database, tables=tables) as log:
+        transactions = []
+        transaction = log._transaction
+        log._transaction = lambda batch: transactions.append(1) or transaction(batch)
+        results = await asyncio.gather(
+            *(log.commit(Commit([event(n)], script=[insert])) for n in range(100)),
+            return_exceptions=True,
+        )
+        found = await log.read()
+    assert sum(isinstance(result, Conflict) for result in results) == 99
+    assert [(r.seq, r.event.data["n"]) for r in found] == [(1, 0)]
+    assert len(transactions) <= 3
+
+
+async def test_what_is_kept_is_written_in_its_place_after_the_disk_comes_back(tmp_path):
+    db = Database(tmp_path / "journal.db")
+    async with open_log(db) as log:
+        await log.commit(Commit([event(0)]))
+        blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        log._connection.execute("PRAGMA busy_timeout = 1")
+        blocker.execute("BEGIN IMMEDIATE")
+        told = [log.keep(Commit([event(n)])) for n in (1, 2)]
+        while log.degraded is None:
+            await asyncio.sleep(0.01)
+        told.append(log.keep(Commit([event(3)])))
+        log.append(Commit([event(4)]))
+        assert not any(one.done() for one in told)
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await asyncio.gather(*told)
+        await log.commit(Commit())
+        assert [r.event.data["n"] for r in await log.read()] == [0, 1, 2, 3, 4]
+    db.close()
+
+
+async def test_a_script_comes_after_the_rows_before_it_and_before_those_after_it(database):
+    tables = ("CREATE TABLE IF NOT EXISTS state (id TEXT PRIMARY KEY, n INTEGER)",)
+    put = "INSERT INTO state VALUES (?,?) ON CONFLICT (id) DO UPDATE SET n = excluded.n"
+    async with open_log(database, tables=tables) as log:
+        log.append(Commit(rows=[Row(put, ("a",), ("a", 1))]))
+        log.append(Commit(script=[("UPDATE state SET n = n + 10", ())]))
+        log.append(Commit(rows=[Row(put, ("b",), ("b", 5))]))
+        await log.commit(Commit())
+        rows = await database.fetch_all("SELECT id, n FROM state ORDER BY id")
+    assert rows == [{"id": "a", "n": 11}, {"id": "b", "n": 5}]
+
+
 async def test_a_broken_statement_is_an_error_of_its_own_commit_only(database):
     async with open_log(database) as log:
         bad = log.commit(Commit(script=[("INSERT INTO nowhere VALUES (?)", (1,))]))

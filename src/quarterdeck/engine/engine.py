@@ -67,7 +67,14 @@ class Engine:
         self._loading: dict[Key, asyncio.Lock] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._ended: dict[Key, list[asyncio.Future[Run]]] = {}
+        self._second = ("", 0)
         self._stopping = False
+
+    def nth_in(self, second: str) -> int:
+        """How many missions, with this one, asked for a name in this second (ORC-1)."""
+        last, count = self._second
+        self._second = (second, count + 1 if second == last else 1)
+        return self._second[1]
 
     async def start(self) -> dict[str, int]:
         """Take up every unfinished mission; returns how many were resumed and armed."""

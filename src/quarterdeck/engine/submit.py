@@ -72,7 +72,8 @@ async def submit(
     recipe = find_recipe(recipes, given.recipe)
     fields = given.model_dump(exclude={"mission_id"})
     now = engine.clock.now()
-    for nth in range(1, SAME_SECOND_MAX):
+    for _ in range(SAME_SECOND_MAX):
+        nth = 1 if given.mission_id else engine.nth_in(mission_id_at(now))
         mission_id = given.mission_id or mission_id_at(now, nth)
         mission = validated(
             Mission,

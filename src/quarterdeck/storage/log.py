@@ -215,31 +215,58 @@ class Log:
     def _write_batch(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Write the commits in one transaction; returns those to be tried again, in order."""
         try:
-            self._transaction(batch)
+            refused = self._transaction(batch)
         except Exception as error:  # noqa: BLE001 - the supervising loop of the only writer
             self._rollback()
-            if len(batch) == 1 or _is_disk(error):
-                return self._fail(batch, error)
-            for place, one in enumerate(batch, start=1):
-                kept = self._write_batch([one])
-                if kept:
-                    return kept + batch[place:]
-        else:
-            self.degraded = None
-            self._tell(batch)
+            return self._fail(batch, error)
+        self.degraded = None
+        for waiting, error in refused:
+            self._fail([waiting], error)
+        lost = {id(waiting) for waiting, _ in refused}
+        self._tell([waiting for waiting in batch if id(waiting) not in lost])
         return []
 
-    def _transaction(self, batch: list[_Waiting]) -> None:
-        execute_many = self._execute_many
+    def _transaction(self, batch: list[_Waiting]) -> list[tuple[_Waiting, Exception]]:
+        """One transaction with all commits but those that the database refuses, with its reason."""
+        refused: list[tuple[_Waiting, Exception]] = []
+        self._connection.execute("BEGIN")
+        self._connection.execute("SAVEPOINT whole")
+        try:
+            seq = self._insert(batch, self._last_seq)
+        except Exception as error:
+            if _is_disk(error):
+                raise
+            self._connection.execute("ROLLBACK TO SAVEPOINT whole")
+            seq, refused = self._one_by_one(batch)
+        self._connection.execute("COMMIT")
+        self._last_seq = seq
+        return refused
+
+    def _one_by_one(self, batch: list[_Waiting]) -> tuple[int, list[tuple[_Waiting, Exception]]]:
+        """Leave out what is refused, without an fsync for each of its neighbours."""
         seq = self._last_seq
+        refused: list[tuple[_Waiting, Exception]] = []
+        for waiting in batch:
+            self._connection.execute("SAVEPOINT one")
+            try:
+                seq = self._insert([waiting], seq)
+            except Exception as error:
+                if _is_disk(error):
+                    raise
+                self._connection.execute("ROLLBACK TO SAVEPOINT one")
+                refused.append((waiting, error))
+            self._connection.execute("RELEASE SAVEPOINT one")
+        return seq, refused
+
+    def _insert(self, batch: list[_Waiting], seq: int) -> int:
+        """Everything that the commits say, in their order; returns the place of the last event."""
         events: list[tuple[Any, ...]] = []
         for waiting in batch:
             for sealed in waiting.sealed:
                 seq += 1
                 events.append((seq, *sealed))
-        self._connection.execute("BEGIN")
         if events:
-            execute_many(_INSERT_EVENT, events)
+            self._execute_many(_INSERT_EVENT, events)
         rows: dict[str, dict[tuple[str, ...], Sequence[object]]] = {}
         for waiting in batch:
             for row in waiting.commit.rows:
@@ -248,8 +275,7 @@ class Log:
                 self._put_rows(rows)
                 self._run_script(waiting.commit.script)
         self._put_rows(rows)
-        self._connection.execute("COMMIT")
-        self._last_seq = seq
+        return seq
 
     def _put_rows(self, rows: dict[str, dict[tuple[str, ...], Sequence[object]]]) -> None:
         for sql, newest in rows.items():

@@ -46,24 +46,53 @@ def test_add():
 def test_double():
     assert double(2) == 4
 """
-# The plugins of the environment that runs these tests have no part in the tests of a sandbox, and
-# without them pytest starts in a third of the time.
+# Runs the tests as pytest would, in a tenth of its time: most of these missions are not about it.
+RUNNER = """import pathlib, sys
+from xml.sax.saxutils import quoteattr
+sys.path.insert(0, ".")
+sys.dont_write_bytecode = True
+cases = []
+for file in sorted(pathlib.Path("tests").glob("test_*.py")):
+    names = {}
+    try:
+        exec(compile(file.read_text(), str(file), "exec"), names)
+    except Exception as error:
+        cases.append((file, file.stem, repr(error)))
+    for name in [name for name in names if name.startswith("test_")]:
+        try:
+            names[name]()
+            cases.append((file, name, None))
+        except Exception as error:
+            cases.append((file, name, repr(error)))
+lines = [
+    f'<testcase classname="tests.{file.stem}" name="{name}" file="{file}">'
+    + (f"<failure message={quoteattr(said)}/>" if said else "") + "</testcase>"
+    for file, name, said in cases
+]
+pathlib.Path(sys.argv[1]).write_text(f"<testsuite>{''.join(lines)}</testsuite>")
+sys.exit(any(said for _, _, said in cases))
+"""
 QUICK = {
     "ecosystem": "python",
-    "test": [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml={report}"],
+    "test": [sys.executable, "-I", "-S", "tests/run.py", "{report}"],
     "report": {"format": "junit"},
-    "env": {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     "timeout_s": 60,
 }
 PROJECT: Files = {
     "calc.py": CALC,
     "tests/test_calc.py": TESTS,
-    "pytest.ini": "[pytest]\npythonpath = .\n",
+    "tests/run.py": RUNNER,
     "quarterdeck.yaml": json.dumps(QUICK),
 }
 """A small project whose `add` subtracts; a test knows."""
-SOUND: Files = {**PROJECT, "calc.py": FIXED}
-"""The same project without a bug."""
+WITH_PYTEST: Files = {
+    "calc.py": CALC,
+    "tests/test_calc.py": TESTS,
+    "pytest.ini": "[pytest]\npythonpath = .\n",
+}
+"""The same project, tested by pytest as it is found."""
+SOUND: Files = {**WITH_PYTEST, "calc.py": FIXED}
+"""The same without a bug."""
 
 
 def repository(path: Path, files: Files = PROJECT) -> Path:

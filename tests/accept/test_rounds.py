@@ -9,7 +9,7 @@ import pytest
 from quarterdeck.llm.scripted import ScriptedServer
 from tests.accept.building import (
     FIXED,
-    PROJECT,
+    WITH_PYTEST,
     installation,
     mentors,
     model_server,
@@ -109,7 +109,7 @@ async def test_after_the_last_round_a_person_takes_over_and_it_goes_on_to_promot
 
 async def test_repair_that_finds_nothing_hands_its_suspects_over(tmp_path: Path, data_dir: Path):
     wanted = "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == 'five apples'\n"
-    repo = repository(tmp_path / "repo", {**PROJECT, "tests/test_calc.py": wanted})
+    repo = repository(tmp_path / "repo", {**WITH_PYTEST, "tests/test_calc.py": wanted})
     async with installation(data_dir, coding={"implement_budget_s": 10}) as orchestrator:
         result = await orchestrator.execute_mission(
             brief=BRIEF, mission_id="m1", repository=str(repo), auto_implement=True

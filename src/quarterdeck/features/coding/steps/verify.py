@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import orjson
 
@@ -162,7 +161,7 @@ def _test_execution(ctx: StepContext, proof: Proof, run: Run) -> dict[str, Json]
         "step": ctx.step.id,
         "passed": proof.passed,
         "proof_digest": proof.digest,
-        "counts": asdict(report.counts) if report else None,
+        "counts": report_json(report)["counts"],
         "duration_s": round(run.duration_s, 3),
         "commands": [command.as_json() for command in run.commands],
         "trouble": run.trouble,

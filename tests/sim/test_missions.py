@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from quarterdeck.core.events import EventType, leaf_hash
+from quarterdeck.core.events import Event, EventType, leaf_hash
 from quarterdeck.core.run import ENDED, SATISFIED, Status, apply, fold, started
 from quarterdeck.storage.db import Database
 from quarterdeck.storage.log import Log
@@ -27,8 +27,11 @@ async def _check(world: World) -> None:
     sealed = await db.fetch_all("SELECT seq, body, leaf FROM event ORDER BY seq")
     assert [row["seq"] for row in sealed] == list(range(1, len(sealed) + 1))
     assert all(leaf_hash(bytes(row["body"])) == bytes(row["leaf"]) for row in sealed)
+    by_mission: dict[str, list[Event]] = {}
+    for one in everything:
+        by_mission.setdefault(one.event.mission, []).append(one.event)
     for n in range(world.missions):
-        events = [one.event for one in everything if one.event.mission == f"m{n}"]
+        events = by_mission[f"m{n}"]
         _check_order(events)
         run = fold(events)
         row = await missions.get(WORKSPACE, f"m{n}")

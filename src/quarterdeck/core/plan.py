@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -40,6 +41,26 @@ class StepSpec(BaseModel):
     weight_s: Annotated[float, Field(gt=0)] | None = None
 
 
+class Shape:
+    """What the steps of a plan are to each other; made once and shared by all runs of the plan."""
+
+    def __init__(self, steps: Iterable[StepSpec]) -> None:
+        self.specs: dict[str, StepSpec] = {spec.id: spec for spec in steps}
+        self.place = {step_id: place for place, step_id in enumerate(self.specs)}
+        self.followers: dict[str, list[str]] = {step_id: [] for step_id in self.specs}
+        self.needs_count: dict[str, int] = {}
+        self.phases: dict[str, list[str]] = {}
+        """The ids of each phase's steps, both in plan order."""
+        for spec in self.specs.values():
+            needs = set(spec.needs)
+            self.needs_count[spec.id] = len(needs)
+            for need in needs:
+                self.followers[need].append(spec.id)
+            if spec.phase:
+                self.phases.setdefault(spec.phase, []).append(spec.id)
+        self.roots = [step_id for step_id, count in self.needs_count.items() if not count]
+
+
 class Plan(BaseModel):
     """A validated, acyclic graph of steps.
 
@@ -57,6 +78,16 @@ class Plan(BaseModel):
 
     def model_post_init(self, _context: object) -> None:
         check_steps(self.steps)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What its steps are to each other."""
+        return Shape(self.steps)
+
+    @cached_property
+    def document(self) -> Mapping[str, Any]:
+        """The plan as JSON; the same object each time, not to be changed."""
+        return self.model_dump(mode="json")
 
     def step(self, step_id: str) -> StepSpec:
         return next(s for s in self.steps if s.id == step_id)

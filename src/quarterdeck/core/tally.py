@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from quarterdeck.core.events import Json
-from quarterdeck.core.plan import Plan, StepSpec
+from quarterdeck.core.plan import Plan
 from quarterdeck.core.status import ENDED, SATISFIED, Status, StepState
 
 _STATUSES = tuple(Status)
@@ -20,8 +20,10 @@ class Tally:
     """Counts and sets over the steps of one plan."""
 
     def __init__(self, plan: Plan, steps: Mapping[str, StepState]) -> None:
-        self.specs: dict[str, StepSpec] = {spec.id: spec for spec in plan.steps}
-        self.free: set[str] = set()
+        shape = plan.shape
+        self.specs = shape.specs
+        self.phases = shape.phases
+        self.free: set[str] = set(shape.roots)
         """Queued steps whose needs are all done or skipped."""
         self.active: set[str] = set()
         """Steps that are running, waiting or blocked."""
@@ -32,14 +34,11 @@ class Tally:
         self.outputs: dict[str, Mapping[str, Json]] = {}
         """The outputs of every finished step."""
         self.counts: dict[Status, int] = dict.fromkeys(_STATUSES, 0)
-        self.phases: dict[str, list[str]] = {}
-        """The ids of each phase's steps, both in plan order."""
+        self.counts[Status.QUEUED] = self.left
         self._steps = steps
-        self._place = {step_id: place for place, step_id in enumerate(self.specs)}
-        self._followers: dict[str, list[str]] = {step_id: [] for step_id in self.specs}
-        self._unmet: dict[str, int] = {}
-        for spec in plan.steps:
-            self._enter(spec)
+        self._place = shape.place
+        self._followers = shape.followers
+        self._unmet = shape.needs_count.copy()
         for step_id, state in steps.items():
             if state.status is not Status.QUEUED or state.wake_at is not None:
                 self.moved(step_id, Status.QUEUED)
@@ -69,17 +68,6 @@ class Tally:
     def ordered(self, step_ids: Iterable[str]) -> list[str]:
         """These steps in plan order."""
         return sorted(step_ids, key=self._place.__getitem__)
-
-    def _enter(self, spec: StepSpec) -> None:
-        if spec.phase:
-            self.phases.setdefault(spec.phase, []).append(spec.id)
-        needs = set(spec.needs)
-        for need in needs:
-            self._followers[need].append(spec.id)
-        self._unmet[spec.id] = len(needs)
-        self.counts[Status.QUEUED] += 1
-        if not needs:
-            self.free.add(spec.id)
 
     def _over(self, step_id: str, state: StepState) -> None:
         """A step is over for good; only a new tally could tell otherwise."""

@@ -10,6 +10,7 @@ from quarterdeck.core.events import Json
 from quarterdeck.core.run import ENDED, Run, Status
 from quarterdeck.core.step import Answer
 from quarterdeck.engine.engine import Engine, Key
+from quarterdeck.engine.submit import check_free_json
 
 
 def awaited(run: Run) -> list[dict[str, Json]]:
@@ -34,9 +35,11 @@ async def answer(
     """Give the first of `choices` that a waiting step offers.
 
     Raises:
+        InvalidInput, TooLarge: when `data` is no JSON, or over the limits.
         NotFound: when there is no such mission.
         Conflict: when nothing waits for any of these; says what is waited for.
     """
+    check_free_json(data or {}, "data")
     run = await engine.run(key)
     for question in awaited(run):
         offered = {str(choice["id"]) for choice in question["choices"]}

@@ -111,7 +111,7 @@ class Engine:
             Unavailable: when the log cannot be written; nothing is stored then.
         """
         spec = mission.model_dump(mode="json")
-        data = {"mission": spec, "plan": plan.model_dump(mode="json")}
+        data = {"mission": spec, "plan": plan.document}
         event = Event(
             EventType.MISSION_SUBMITTED,
             mission.created_at,

@@ -68,7 +68,7 @@ async def submit(
         Unavailable: when the log cannot be written.
     """
     for field in ("constraints", "implementer_options"):
-        _check_free_json(getattr(given, field), field)
+        check_free_json(getattr(given, field), field)
     recipe = find_recipe(recipes, given.recipe)
     fields = given.model_dump(exclude={"mission_id"})
     now = engine.clock.now()
@@ -93,7 +93,8 @@ async def submit(
     raise Conflict(f"{SAME_SECOND_MAX} missions were submitted in this second.", where="mission_id")
 
 
-def _check_free_json(value: Mapping[str, Any], field: str) -> None:
+def check_free_json(value: Mapping[str, Any], field: str) -> None:
+    """Raise InvalidInput or TooLarge, naming the field, unless it is JSON within the limits."""
     try:
         size = len(orjson.dumps(value))
     except (TypeError, orjson.JSONEncodeError) as error:

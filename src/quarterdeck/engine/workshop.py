@@ -111,7 +111,7 @@ class Workshop:
 
     def work_dir(self, mission: Mission) -> Path:
         """The mission's private directory."""
-        return self._directory.work / mission.workspace / mission.id
+        return self._directory.work / f"{mission.workspace}/{mission.id}"
 
     def context(self, run: Run, spec: StepSpec, work_dir: Path) -> StepContext:
         """What the handler of this step is given now."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,15 @@ def report(line: str) -> None:
 
 
 class Orchestrator:
-    """One running installation; `activate` starts it and `close` stops it."""
+    """One running installation; `activate` starts it and `close` stops it.
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    `report` is told what went wrong behind the scenes, line by line.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, report: Callable[[str], None] = report
+    ) -> None:
+        self.report = report
         self.settings = settings or load_settings()
         self.directory = DataDirectory(self.settings.data_dir)
         self._active = False
@@ -96,15 +102,17 @@ class Orchestrator:
         self.token = _own_token(directory.token)
         db = Database(settings.database or directory.journal)
         tables = [table for feature in _features(db) for table in feature.tables]
-        self.log = Log(db, tables=[*CHUNK_TABLES, *tables], on_error=report)
+        self.log = Log(db, tables=[*CHUNK_TABLES, *tables], on_error=self.report)
         self.bus = Bus(self.log)
         self.recipes = shipped_recipes()
         self.gateway = Gateway(providers_for(self._providers()), on_usage=_unattributed)
         self.resources = Resources()
         kinds = [kind for feature in _features(db) for kind in feature.steps]
-        self.engine = Engine(self.log, directory, kinds, resources=self.resources, report=report)
-        kept = ChunkLog(self.log, clock=self.engine.clock, report=report)
-        self.streams = Streams(self.log, kept, report=report)
+        self.engine = Engine(
+            self.log, directory, kinds, resources=self.resources, report=self.report
+        )
+        kept = ChunkLog(self.log, clock=self.engine.clock, report=self.report)
+        self.streams = Streams(self.log, kept, report=self.report)
         self.resources.add(self.streams)
         self.resources.on_stream = self.streams.say
         self.memory = Memory(self.log, self.engine.artifacts, self.engine.clock)
@@ -114,13 +122,15 @@ class Orchestrator:
         self.resources.add(self._mentors(), self.memory, self.coding)
         self.resources.add(Objectives(self.engine, self._objective_settings()))
         reactions = tuple(r for feature in _features(db) for r in feature.reactions)
-        self.reactions = Reactions(self.log, reactions, resources=self.resources, report=report)
+        self.reactions = Reactions(
+            self.log, reactions, resources=self.resources, report=self.report
+        )
         self.inbox = Inbox(
             self.engine,
             self.recipes,
             directory.learning,
             workspace=settings.workspace,
-            report=report,
+            report=self.report,
         )
         await self.coding.start()
         self.streams.start()
@@ -233,7 +243,7 @@ class Orchestrator:
             models=self._models,
         )
         routers = [feature.routes for feature in FEATURES if feature.routes is not None]
-        return create_app(desk, routers, report=report)
+        return create_app(desk, routers, report=self.report)
 
     async def _models(self) -> dict[str, Json]:
         found = await self.discovered()

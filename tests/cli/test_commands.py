@@ -234,3 +234,15 @@ def test_the_last_line_is_json_whatever_was_asked(shell: Shell, monkeypatch, tmp
         return
     ended = _fuzzed(shell, [*path, "--json", *more])
     assert isinstance(json.loads(ended.stdout.rstrip("\n").rsplit("\n", 1)[-1]), dict)
+
+
+def test_a_failure_behind_the_api_goes_to_the_log_file(shell: Shell, monkeypatch):
+    async def broken(*_words: object) -> None:
+        raise RuntimeError("wires crossed")
+
+    monkeypatch.setattr("quarterdeck.storage.missions.Missions.page", broken)
+    ended = shell("mission", "list", "--json")
+    assert ended.code == 1
+    assert not ended.stderr
+    assert "wires crossed" in (shell.data / "quarterdeck.log").read_text()
+    assert str(shell.data / "quarterdeck.log") in ended.last["hint"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ADDRESS_FILE = "server.json"
+LOG_FILE = "quarterdeck.log"
 TIMEOUT_S = 90.0
 _KNOCK_S = 5.0
 
@@ -35,6 +36,7 @@ class Api:
 
     client: httpx2.AsyncClient
     orchestrator: Orchestrator | None = None
+    log: Path | None = None
 
     @property
     def inside(self) -> bool:
@@ -44,14 +46,14 @@ class Api:
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON of a GET; raises the server's error as one of ours."""
         given = {name: value for name, value in params.items() if value is not None}
-        return _answer(await self._sent(self.client.get(path, params=given)))
+        return self._answer(await self._sent(self.client.get(path, params=given)))
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, **params: Any
     ) -> dict[str, Any]:
         """The JSON of a POST; raises the server's error as one of ours."""
         given = {name: value for name, value in params.items() if value is not None}
-        return _answer(
+        return self._answer(
             await self._sent(self.client.post(path, json=dict(body or {}), params=given))
         )
 
@@ -59,8 +61,21 @@ class Api:
         """The bytes of a GET."""
         response = await self._sent(self.client.get(path))
         if response.status_code >= 400:
-            _answer(response)
+            self._answer(response)
         return response.content
+
+    def _answer(self, response: httpx2.Response) -> dict[str, Any]:
+        try:
+            found: Any = response.json()
+        except ValueError:
+            found = {"detail": f"The server answered {response.status_code} and no JSON."}
+        if response.status_code < 400:
+            return found
+        kind = _KINDS.get(str(found.get("type", "")).rsplit(":", 1)[-1], QuarterdeckError)
+        hint = found.get("hint")
+        if response.status_code >= 500 and self.log is not None:
+            hint = f"What happened is in {self.log}"
+        raise kind(str(found.get("detail")), where=found.get("where"), hint=hint)
 
     async def _sent(self, call: Awaitable[httpx2.Response]) -> httpx2.Response:
         import httpx2
@@ -73,17 +88,6 @@ class Api:
                 where=str(self.client.base_url),
                 hint="Look at its log, or start it with: quarterdeck serve.",
             ) from None
-
-
-def _answer(response: httpx2.Response) -> dict[str, Any]:
-    try:
-        found: Any = response.json()
-    except ValueError:
-        found = {"detail": f"The server answered {response.status_code} and no JSON."}
-    if response.status_code < 400:
-        return found
-    kind = _KINDS.get(str(found.get("type", "")).rsplit(":", 1)[-1], QuarterdeckError)
-    raise kind(str(found.get("detail")), where=found.get("where"), hint=found.get("hint"))
 
 
 _KINDS: dict[str, type[QuarterdeckError]] = {
@@ -122,12 +126,20 @@ async def _started_here(settings: Settings) -> AsyncIterator[Api]:
 
     from quarterdeck.app import Orchestrator
 
-    orchestrator = Orchestrator(settings)
+    log = settings.data_dir / LOG_FILE
+
+    def note(line: str) -> None:
+        # In a file, as a server's own log would be: a person is told in a sentence instead.
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    orchestrator = Orchestrator(settings, report=note)
     await orchestrator.activate()
     try:
-        transport = httpx2.ASGITransport(app=orchestrator.asgi())
+        # As over a socket: a failure is an answer.
+        transport = httpx2.ASGITransport(orchestrator.asgi(), raise_app_exceptions=False)
         async with _client("http://127.0.0.1", orchestrator.token, transport) as client:
-            yield Api(client, orchestrator)
+            yield Api(client, orchestrator, log)
     finally:
         await orchestrator.close()
 

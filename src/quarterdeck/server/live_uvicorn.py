@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, which lets a live socket write whole frames into its transport.
+"""The WebSocket protocol of uvicorn, which lets a live socket write whole frames into its transport.
 
 A frame that is the same for a thousand clients is then written as it is: no task, no queue and no
 framing for each of them. `SETTINGS` are what `uvicorn.Config` needs for it.

@@ -44,6 +44,7 @@ def test_pinned_lines_make_strong_evidence():
         {"covering": 0},
         {"constant_passes": True},
         {"rivals_sought": False},
+        {"accidental": True},
     ],
 )
 def test_each_doubt_makes_it_weak(change):

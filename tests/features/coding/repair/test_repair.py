@@ -143,6 +143,33 @@ async def test_calls_the_evidence_weak_where_tests_pin_nothing(project, repair):
 
 
 @pytest.mark.slow
+async def test_calls_an_exception_by_accident_weak(project, repair):
+    root = project(
+        {
+            "pairs.py": """
+            def keys(pairs):
+                found = []
+                for key, value in pairs.items():
+                    found.append(key)
+                return found
+            """,
+            "test_pairs.py": """
+            import pytest
+            from pairs import keys
+
+            def test_refuses():
+                with pytest.raises(ValueError):
+                    keys({"a": "x"})
+            """,
+        }
+    )
+
+    finished = await repair(root)
+
+    assert finished.evidence.get("class") != "strong"
+
+
+@pytest.mark.slow
 async def test_asks_one_question_where_rival_patches_differ(project, repair):
     root = project(
         {

@@ -118,7 +118,8 @@ class Facts:
     `killed` line mutants failed a test; `open` ones passed all and behave differently; `alike`
     ones passed and could not be told apart. `observed` says whether behaviour could be compared,
     `constant_passes` whether the patched condition could as well be a constant, `rivals_sought`
-    whether there was time enough to look for rivals.
+    whether there was time enough to look for rivals, `accidental` whether a test waits for an
+    exception that the patched statement does not raise itself.
     """
 
     family: str
@@ -133,6 +134,82 @@ class Facts:
     confirmed: bool
     constant_passes: bool = False
     rivals_sought: bool = True
+    accidental: bool = False
+
+
+def classify(facts: Facts) -> tuple[Strength, list[str]]:
+    """Strong or weak, with the reasons that speak against strong."""
+    reasons = list(_doubts(facts))
+    return (Strength.WEAK if reasons else Strength.STRONG), reasons
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    yield from _doubts_of_the_search(facts)
+    yield from _doubts_of_the_line(facts)
+
+
+def _doubts_of_the_search(facts: Facts) -> Iterator[str]:
+    if not facts.confirmed:
+        yield "The patch was not confirmed by a run in a fresh process."
+    if not facts.rivals_sought:
+        yield "The time was used up before rivals were looked for long enough."
+    if facts.rival_clusters:
+        yield f"{facts.rival_clusters} other patches pass and are not known to behave the same."
+    if not facts.observed:
+        yield "The patched code could not be watched on other inputs."
+
+
+def _doubts_of_the_line(facts: Facts) -> Iterator[str]:
+    risky = facts.removal or facts.family not in _DIRECT_FAMILIES
+    told_apart = facts.killed + facts.open
+    ratio = facts.killed / told_apart if told_apart else 0.0
+    if facts.killed < _KILLED_MIN:
+        yield f"Only {facts.killed} variations of the patched line fail a test."
+    if ratio < (_RATIO_MIN_RISKY if risky else _RATIO_MIN):
+        yield f"{facts.open} of {told_apart} variations of the patched line pass all tests too."
+    if facts.constant_passes:
+        yield "With a constant in place of the patched condition all tests pass too."
+    if facts.accidental:
+        yield "A test waits for an exception, and the patched statement may raise it by accident."
+    if facts.flipped < _FLIPPED_MIN_RISKY and risky:
+        yield "An edit of this kind is easily a workaround, and a single test asks for it."
+    if facts.flipped < _FLIPPED_MIN_RISKY and not facts.covering:
+        yield "No passing test runs the patched line."
+
+
+def question(self, diffs: Sequence[str]) -> Json:
+    """One question that decides between the chosen patch and its best different rival."""
+    for rival in self._differing:
+        asked = question(self._behaviour, 1, rival, {1: diffs[0], rival: diffs[rival - 1]})
+        if asked is not None:
+            return asked
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about the chosen patch.
+
+    `killed` line mutants failed a test; `open` ones passed all and behave differently; `alike`
+    ones passed and could not be told apart. `observed` says whether behaviour could be compared,
+    `constant_passes` whether the patched condition could as well be a constant, `rivals_sought`
+    whether there was time enough to look for rivals, `accidental` whether a test waits for an
+    exception that the patched statement does not raise itself.
+    """
+
+    family: str
+    removal: bool
+    flipped: int
+    covering: int
+    killed: int
+    open: int
+    alike: int
+    observed: bool
+    rival_clusters: int
+    confirmed: bool
+    constant_passes: bool = False
+    rivals_sought: bool = True
+    accidental: bool = False
 
 
 def classify(facts: Facts) -> tuple[Strength, list[str]]:
@@ -147,6 +224,8 @@ def _doubts(facts: Facts) -> Iterator[str]:
     ratio = facts.killed / told_apart if told_apart else 0.0
     if facts.constant_passes:
         yield "With a constant in place of the patched condition all tests pass too."
+    if facts.accidental:
+        yield "A test waits for an exception, and the patched statement may raise it by accident."
     if not facts.rivals_sought:
         yield "The time was used up before rivals were looked for long enough."
     if not facts.confirmed:

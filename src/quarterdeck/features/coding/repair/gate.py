@@ -21,7 +21,7 @@ from quarterdeck.features.coding.repair.handover import unified_diff
 from quarterdeck.features.coding.repair.judge import Judge, Kind
 from quarterdeck.features.coding.repair.schedule import REMOVAL_SHARE
 from quarterdeck.features.coding.repair.search import Found
-from quarterdeck.features.coding.repair.source import Source
+from quarterdeck.features.coding.repair.source import FunctionNode, Source
 from quarterdeck.features.coding.repair.templates import FAMILIES
 from quarterdeck.features.coding.repair.templates.site import Site
 
@@ -101,6 +101,8 @@ class Gate:
             confirmed=confirmed,
             constant_passes=await self._constant_passes(edit, patched),
             rivals_sought=self._rivals_sought,
+            accidental=self._judge.awaits_exception
+            and not raises(Source(edit.path, patched), edit),
         )
         strength, doubts = classify(facts)
         diffs = [self._diff(one) for one in (edit, *rivals)]
@@ -192,6 +194,16 @@ def _patched_statements(source: Source, edit: Edit) -> list[ast.stmt]:
     last = source.line_of(max(edit.start, edit.start + len(edit.text) - 1))
     found = (s for line in range(first, last + 1) for s in source.statements_on(line))
     return list(dict.fromkeys(found))
+
+
+def raises(source: Source, edit: Edit) -> bool:
+    """Whether the patched statements, with what they hold, raise an exception themselves."""
+    return any(
+        isinstance(node, ast.Raise)
+        for statement in _patched_statements(source, edit)
+        if not isinstance(statement, FunctionNode | ast.ClassDef)
+        for node in ast.walk(statement)
+    )
 
 
 def constant_conditions(source: Source, edit: Edit) -> Iterator[Edit]:

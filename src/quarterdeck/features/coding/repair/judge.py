@@ -203,6 +203,11 @@ class Judge:
         }
         return replace(_verdict(await self._import.ask(request)), imported=True)
 
+    @property
+    def awaits_exception(self) -> bool:
+        """Whether a failing test waits in vain for an exception."""
+        return self._spectrum.awaits_exception
+
     def covering(self, edit: Edit) -> list[int]:
         """The passing tests that run the edited lines."""
         source = self._sources[edit.path]

@@ -16,6 +16,7 @@ Tell = Callable[[str, Mapping[str, Json]], None]
 FAILING_TRACED_MAX = 24
 PASSING_TRACE_S_MAX = 10.0
 STALL_S_MAX = 10.0
+NOT_RAISED = re.compile(r"DID NOT RAISE (?:<class ')?(?:[\w.]*\.)?(\w+)|(\w+) not raised")
 _STALL_S_MIN = 1.5
 _STALL_FACTOR = 20.0
 EVENTS_MAX = 2_000_000
@@ -81,6 +82,12 @@ class Spectrum:
     entered: set[tuple[str, str, int]] = field(default_factory=set)
     imported: dict[str, frozenset[int]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def awaits_exception(self) -> bool:
+        """Whether a failing test waits in vain for an exception, as its framework words it."""
+        faults = [self.tests[index].fault for index in self.failing]
+        return any(fault is not None and NOT_RAISED.search(fault.text) for fault in faults)
 
     def runs_in_tests(self, file: str, line: int) -> bool:
         """Whether a failing test runs the line, rather than only the import before."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from quarterdeck.features.coding.repair.edit import Edit
+from quarterdeck.features.coding.repair.spectrum import NOT_RAISED
 from quarterdeck.features.coding.repair.templates.booleans import candidate_conditions
 from quarterdeck.features.coding.repair.templates.site import Site
 
 PRIOR_MAX = 0.9
 _NAMES_MAX = 6
-_NOT_RAISED = re.compile(r"DID NOT RAISE (?:<class ')?(?:[\w.]*\.)?(\w+)|(\w+) not raised")
 _CONDITIONS_MAX = 10
 _TYPES = ("str", "int", "list", "tuple", "dict", "bytes", "float", "bool", "set")
 
@@ -74,7 +73,7 @@ def _exits(site: Site) -> list[str]:
 def _unraised(site: Site) -> list[str]:
     """Exceptions that a failing test waits for in vain, as its framework words it."""
     texts = [fault.text for fault in site.faults]
-    found = [match for text in texts for match in _NOT_RAISED.findall(text)]
+    found = [match for text in texts for match in NOT_RAISED.findall(text)]
     return [name for name in dict.fromkeys(one or other for one, other in found) if name]
 
 

@@ -101,7 +101,8 @@ const scenarios = {
   async stopped() {
     const one = chatOf('chat-stopped', { recipe: 'endless' });
     const sending = one.chat.sendMessage({ text: 'Go on for ever.' });
-    await until(() => one.chat.lastMessage?.parts.some(part => part.text), 'the first words');
+    const spoken = message => message?.role === 'assistant' && text(message);
+    await until(() => spoken(one.chat.lastMessage), 'the first words');
     await fetch(`${url}/api/missions/chat-stopped/stream/stop`, { method: 'POST', headers });
     await sending;
     return shown(one);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 import pytest
 
@@ -290,7 +291,8 @@ async def test_a_server_that_stops_says_that_the_stream_was_interrupted(tmp_path
         assert sent[-1] == {"type": "finish", "finishReason": "interrupted"}
 
 
-async def test_after_a_restart_the_stream_goes_on_without_the_interrupted_words(tmp_path):
+@pytest.mark.parametrize("killed", [True, False])
+async def test_after_a_restart_the_stream_goes_on_without_the_interrupted_words(tmp_path, killed):
     async def endless(context):
         context.stream(chunks.text_delta("t", "lost words"))
         await asyncio.Event().wait()
@@ -300,12 +302,15 @@ async def test_after_a_restart_the_stream_goes_on_without_the_interrupted_words(
         await asyncio.sleep(0)
         return Done()
 
-    plan = recipe("solve", {"id": "work"})
-    async with house(tmp_path, [plan], [kind("work", endless)]) as built:
+    plan, left = recipe("solve", {"id": "work"}), tmp_path / "left"
+    async with house(left, [plan], [kind("work", endless)]) as built:
         await built.client.post("/api/missions", json={"brief": "x", "mission_id": "m1"})
         await _said(built, b"lost words")
         await built.kept.flush()
-    async with house(tmp_path, [plan], [kind("work", whole)]) as built:
+        # What a killed process leaves is what the disk holds at that moment.
+        shutil.copytree(left, tmp_path / "killed")
+    found = tmp_path / "killed" if killed else left
+    async with house(found, [plan], [kind("work", whole)]) as built:
         sent = await built.chunks("GET", "/api/missions/m1/stream")
         Conformance().check_all(sent)
         kinds = _types(sent)

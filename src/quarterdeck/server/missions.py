@@ -13,7 +13,7 @@ from quarterdeck.core.ids import check_id
 from quarterdeck.core.run import Run, Status
 from quarterdeck.engine.answers import answer
 from quarterdeck.engine.engine import Engine, Key
-from quarterdeck.engine.submit import Submission, submit
+from quarterdeck.engine.submit import Submission, check_free_json, submit
 from quarterdeck.engine.view import view
 from quarterdeck.server.deps import Caller, CallerDep, Desk, DeskDep
 from quarterdeck.server.promotion import check_can_roll_back
@@ -210,6 +210,8 @@ async def rerun_mission(
     """Do a waiting mission again from a step, with a changed brief or constraints (ORC-7)."""
     key = key_of(who, mission_id)
     changes = given.model_dump(exclude={"step", "reason"}, exclude_none=True)
+    for field in ("constraints", "implementer_options"):
+        check_free_json(changes.get(field, {}), field)
     await desk.engine.rewind(key, given.step, actor=who.actor, changes=changes, reason=given.reason)
     return await shown(desk.engine, await settled(desk, key, wait_s))
 

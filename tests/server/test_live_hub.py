@@ -68,65 +68,102 @@ class Reader:
 
 STEPS = st.one_of(
     st.tuples(st.just("commit"), st.lists(st.sampled_from(MISSIONS), min_size=1, max_size=4)),
+    st.tuples(st.just("happen"), st.lists(st.sampled_from(MISSIONS), min_size=1, max_size=4)),
     st.tuples(st.just("join"), st.sampled_from((EVERYTHING, ONE, TWO, TYPE)), st.integers(0, 30)),
     st.tuples(st.just("read"), st.integers(0, 9), st.integers(0, 3)),
+    st.tuples(st.just("read all"), st.integers(0, 9)),
     st.tuples(st.just("reconnect"), st.integers(0, 9)),
     st.tuples(st.just("turn"), st.integers(1, 3)),
 )
 
 
-async def _play(root: Path, steps: list) -> None:
+class Play:
+    """A log, its hub, whose turns come when the play says so, and some readers."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.hub = Hub(log)
+        self._turn = self.hub._turn
+        self.hub._turn = lambda: None
+        self.told: list[asyncio.Future[int]] = []
+        self.readers: list[tuple[Reader, Wanted, int]] = []
+        for wanted in (EVERYTHING, EVERYTHING, ONE):
+            self.join(wanted, 0)
+            assert self.hub.settle(self.readers[-1][0].subscription)
+
+    def join(self, wanted: Wanted, after: int) -> None:
+        after = min(after, self.hub.head)
+        self.readers.append((Reader(self.hub, wanted, after), wanted, after))
+
+    def reconnect(self, which: int) -> None:
+        old, wanted, after = self.readers.pop(which % len(self.readers))
+        self.hub.leave(old.subscription)
+        fresh = Reader(self.hub, wanted, old.seen[-1] if old.seen else after)
+        fresh.seen = old.seen
+        self.readers.append((fresh, wanted, after))
+
+    async def do(self, step: tuple) -> None:
+        match step:
+            case ("commit", missions):
+                commit = Commit([_event(mission) for mission in missions])
+                self.told.append(asyncio.ensure_future(self.log.commit(commit)))
+            case ("happen", missions):
+                # Durable and heard of; that readers are told begins with the next turn.
+                await self.log.commit(Commit([_event(mission) for mission in missions]))
+            case ("join", wanted, after):
+                self.join(wanted, after)
+            case ("read", which, room):
+                await self.readers[which % len(self.readers)][0].read(room)
+            case ("read all", which):
+                await self.readers[which % len(self.readers)][0].read_all()
+            case ("reconnect", which):
+                self.reconnect(which)
+            case ("turn", count):
+                for _ in range(count):
+                    self._turn()
+
+    async def check(self) -> None:
+        await asyncio.gather(*self.told)
+        while self.hub._told < self.hub.head:
+            self._turn()
+        stored = SealedEvents(self.log.db)
+        for reader, wanted, after in self.readers:
+            await reader.read_all()
+            right = await stored.page(wanted, after=after, until=self.hub.head)
+            assert reader.seen == [event.seq for event in right.events]
+            self.hub.leave(reader.subscription)
+        assert not self.hub.followers
+        assert not self.hub._by_mission
+        assert not self.hub._by_workspace
+        assert not self.hub._recent
+
+
+async def _play(root: Path, steps: list[tuple]) -> None:
     db = Database(root / "journal.db")
     log = Log(db)
     try:
-        hub = Hub(log)
-        readers: list[tuple[Reader, Wanted, int]] = []
-        told: list[asyncio.Future[int]] = []
+        play = Play(log)
         for step in steps:
-            match step:
-                case ("commit", missions):
-                    commit = Commit([_event(mission) for mission in missions])
-                    told.append(asyncio.ensure_future(log.commit(commit)))
-                case ("join", wanted, after):
-                    after = min(after, hub.head)
-                    readers.append((Reader(hub, wanted, after), wanted, after))
-                case ("read", which, room) if readers:
-                    await readers[which % len(readers)][0].read(room)
-                case ("reconnect", which) if readers:
-                    old, wanted, after = readers.pop(which % len(readers))
-                    hub.leave(old.subscription)
-                    fresh = Reader(hub, wanted, old.seen[-1] if old.seen else after)
-                    fresh.seen = old.seen
-                    readers.append((fresh, wanted, after))
-                case ("turn", count):
-                    for _ in range(count):
-                        await asyncio.sleep(0)
-        await asyncio.gather(*told)
-        stored = SealedEvents(db)
-        for reader, wanted, after in readers:
-            await reader.read_all()
-            right = (await stored.page(wanted, after=after, until=hub.head)).events
-            assert reader.seen == [event.seq for event in right]
-            hub.leave(reader.subscription)
-        assert not hub.followers
-        assert not hub._by_mission
-        assert not hub._by_workspace
-        assert not hub._recent
+            await play.do(step)
+        await play.check()
     finally:
         await log.close()
         db.close()
 
 
 @pytest.mark.slow
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, max_size=40))
 def test_every_reader_sees_each_event_once_and_in_order(steps):
     with TemporaryDirectory() as folder:
         asyncio.run(_play(Path(folder), steps))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(STEPS, max_size=40), kept=st.integers(1, 4), turn=st.integers(1, 3))
+@pytest.mark.slow
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(STEPS, max_size=40), kept=st.sampled_from((1, 3, 100)), turn=st.integers(1, 2)
+)
 def test_so_it_is_when_hardly_anything_is_remembered(steps, kept, turn):
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(live_hub, "RECENT_EVENTS_MAX", kept)
@@ -211,3 +248,20 @@ async def test_other_workspaces_stay_apart(log: Log):
     await log.commit(Commit([_event("m1", workspace="theirs"), _event("m1")]))
     await _told(hub)
     assert reader.seen == [2]
+
+
+async def test_who_comes_while_others_are_told_gets_all_once(log: Log, monkeypatch):
+    monkeypatch.setattr(live_hub, "WRITES_PER_TURN", 1)
+    play = Play(log)
+    one, two, three = (reader for reader, _, _ in play.readers)
+    await play.do(("happen", ["m1", "m1"]))
+    await play.do(("turn", 1))
+    assert [reader.seen for reader in (one, two, three)] == [[1, 2], [], []]
+    await play.do(("happen", ["m1"]))
+    play.hub.fall_behind(two.subscription)
+    await play.do(("read all", 1))
+    await play.do(("join", EVERYTHING, 0))
+    await play.do(("read all", 3))
+    assert two.seen == [1, 2, 3]
+    await play.do(("happen", ["m1"]))
+    await play.check()

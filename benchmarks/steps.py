@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quarterdeck.engine.context import StepContext
+    from quarterdeck.storage.log import Commit
 
 GOALS = {"steps_per_s": 10_000, "cpu_ms_per_step": 0.1, "approval_ms_p95": 20}
 PAYLOAD = {"text": "".join(chr(97 + i * 7 % 26) for i in range(2000)), "passed": True}
@@ -119,15 +120,15 @@ async def commit_latency(root: Path, missions: int) -> float:
     """The 95th percentile, in ms, from a step's result to its acknowledgement, under load."""
     waits: list[float] = []
     async with _engine(root) as engine:
-        commit = engine.log.commit
+        keep = engine.log.keep
 
-        async def timed(record: object) -> int:
-            start = time.perf_counter()
-            seq = await commit(record)
-            waits.append(1000 * (time.perf_counter() - start))
-            return seq
+        def timed(record: Commit) -> asyncio.Future[int]:
+            start_s = time.perf_counter()
+            told = keep(record)
+            told.add_done_callback(lambda _: waits.append(1000 * (time.perf_counter() - start_s)))
+            return told
 
-        engine.log.commit = timed
+        engine.log.keep = timed
         names = [f"m{i}" for i in range(missions)]
         await asyncio.gather(*(engine.submit(_mission(n), CHAIN) for n in names))
         await asyncio.gather(*(engine.ended(("default", n)) for n in names))

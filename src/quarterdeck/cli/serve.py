@@ -15,6 +15,7 @@ from rich.markup import escape
 from quarterdeck.cli.connection import ADDRESS_FILE, running_server
 from quarterdeck.cli.output import print_json, say
 from quarterdeck.core.errors import Conflict, Unavailable
+from quarterdeck.engine.collector import calm_collector
 from quarterdeck.server import live_uvicorn
 from quarterdeck.settings import Settings
 from quarterdeck.storage.artifacts import write_durably
@@ -48,6 +49,7 @@ async def serve(settings: Settings, *, as_json: bool) -> None:
         listener.listen(BACKLOG)
         write_durably(address, orjson.dumps({"url": url, "pid": os.getpid()}))
         server = stop.server = _server(orchestrator.asgi())
+        calm_collector()
         _say_started(url, orchestrator.token, found, as_json=as_json)
         if not stop.wanted:
             await server.serve(sockets=[listener])

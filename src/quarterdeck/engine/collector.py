@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 
-YOUNG_MAX = 20_000
+YOUNG_MAX = 50_000
 """New objects, less those that are gone, that set off a collection of the young."""
 
 

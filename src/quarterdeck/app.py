@@ -43,7 +43,7 @@ from quarterdeck.server.deps import Desk
 from quarterdeck.server.promotion import promotion_record
 from quarterdeck.server.streams import Streams
 from quarterdeck.settings import Settings, load_settings
-from quarterdeck.storage.artifacts import write_durably
+from quarterdeck.storage.artifacts import remove_drafts, write_durably
 from quarterdeck.storage.bus import Bus
 from quarterdeck.storage.chunks import TABLES as CHUNK_TABLES
 from quarterdeck.storage.chunks import ChunkLog
@@ -132,6 +132,10 @@ class Orchestrator:
             workspace=settings.workspace,
             report=self.report,
         )
+        began_s = self.engine.clock.now().timestamp()
+        self._tidying = asyncio.ensure_future(
+            asyncio.to_thread(remove_drafts, directory, before_s=began_s)
+        )
         await self.coding.start()
         self.streams.start()
         started = await self.engine.start()
@@ -145,6 +149,7 @@ class Orchestrator:
         if not self._active:
             return
         self._active = False
+        await self._tidying
         await self.inbox.stop()
         await self.engine.stop()
         await self.reactions.stop()

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from quarterdeck.core.errors import Conflict, InvalidInput, NotFound, Unavailable
-from quarterdeck.storage.artifacts import Artifacts
+from quarterdeck.storage.artifacts import Artifacts, remove_drafts
 from quarterdeck.storage.directory import DataDirectory
 
 
@@ -67,3 +67,16 @@ def test_one_process_at_a_time_has_the_directory(directory):
     other = DataDirectory(directory.root)
     other.lock()
     other.unlock()
+
+
+def test_what_a_death_left_half_written_is_removed_and_nothing_else(directory):
+    draft, name = b"half", ".brief.json.0123456789ab.part"
+    places = [directory.root, directory.artifacts / "ab", directory.learning / "mission_briefs/m"]
+    kept = [directory.sandboxes / "m" / name, directory.learning / "movie.part"]
+    for file in (*(place / name for place in places), *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(draft)
+    assert remove_drafts(directory, before_s=0) == 0
+    assert remove_drafts(directory, before_s=kept[0].stat().st_mtime + 60) == 3
+    assert all(file.exists() for file in kept)
+    assert not any((place / name).exists() for place in places)

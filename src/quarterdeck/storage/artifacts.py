@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from quarterdeck.core.artifact import Artifact
@@ -13,6 +16,7 @@ from quarterdeck.core.errors import InvalidInput, NotFound, TooLarge, Unavailabl
 from quarterdeck.storage.directory import DataDirectory
 
 SIZE_MAX = 512 * 1024 * 1024
+_DRAFT = re.compile(r"\..*\.[0-9a-f]{12}\.part")
 
 
 class Artifacts:
@@ -101,6 +105,29 @@ def write_durably(file: Path, content: bytes, *, mode: int = 0o600) -> None:
         draft.unlink(missing_ok=True)
         raise
     _fsync_directory(file.parent)
+
+
+def remove_drafts(directory: DataDirectory, *, before_s: float) -> int:
+    """Remove what a death left half written before `before_s` (seconds since 1970); blocks.
+
+    Returns how many drafts there were. Only the directory's owner may do this, and only places
+    that nobody but the product writes to are looked at.
+    """
+    folders = [directory.root, *_folders(directory.artifacts), *_folders(directory.learning)]
+    drafts = (file for folder in folders for file in folder.glob(".*.part"))
+    count = 0
+    for file in drafts:
+        # One that is being written now may get its name at any moment.
+        with contextlib.suppress(FileNotFoundError):
+            if _DRAFT.fullmatch(file.name) and file.stat().st_mtime < before_s:
+                file.unlink()
+                count += 1
+    return count
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    for folder, _names, _files in os.walk(place):
+        yield Path(folder)
 
 
 def _fsync_directory(folder: Path) -> None:

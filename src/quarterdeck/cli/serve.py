@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 
 import orjson
 import uvicorn
@@ -42,6 +43,7 @@ async def serve(settings: Settings, *, as_json: bool) -> None:
     except BaseException:
         listener.close()
         raise
+    stop.first = orchestrator.streams.interrupt
     url = f"http://{_host_in_url(settings.host)}:{listener.getsockname()[1]}"
     address = settings.data_dir / ADDRESS_FILE
     try:
@@ -65,12 +67,15 @@ class _Stop:
     def __init__(self) -> None:
         self.wanted = False
         self.server: uvicorn.Server | None = None
+        self.first: Callable[[], None] | None = None
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._stop)
 
     def _stop(self) -> None:
         self.wanted = True
+        if self.first is not None:
+            self.first()
         if self.server is not None:
             self.server.should_exit = True
 

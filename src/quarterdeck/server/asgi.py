@@ -42,7 +42,8 @@ def create_app(
         title="Quarterdeck",
         version=__version__,
         summary="Mission control for fleets of AI agents.",
-        docs_url="/api/docs",
+        # The pages that the framework offers load programs from elsewhere.
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )

@@ -1,11 +1,12 @@
-"""What a request must pass before anything reads it: size, JSON, Host and Origin."""
+"""What a request must pass before anything reads it (size, JSON, Host, Origin), and what every
+answer carries."""
 
 from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic_core import from_json
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quarterdeck.core.errors import Denied, InvalidInput, QuarterdeckError, TooLarge
@@ -26,12 +27,27 @@ class Gate:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
+        sent = _marked(send) if scope["type"] == "http" else send
         try:
             passed = await _passed(scope, receive)
         except QuarterdeckError as error:
-            await _refuse(error, scope, receive, send)
+            await _refuse(error, scope, receive, sent)
             return
-        await self._app(scope, passed, send)
+        await self._app(scope, passed, sent)
+
+
+def _marked(send: Send) -> Send:
+    """Marks every answer as not to be kept by caches and not to be taken for another type."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            stated = headers.get("cache-control")
+            headers["Cache-Control"] = f"{stated}, no-store" if stated else "no-store"
+            headers["X-Content-Type-Options"] = "nosniff"
+        await send(message)
+
+    return marked
 
 
 async def _passed(scope: Scope, receive: Receive) -> Receive:

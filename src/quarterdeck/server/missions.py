@@ -129,7 +129,7 @@ async def mission_events(
     mission_id: str,
     desk: DeskDep,
     who: CallerDep,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=2**53 - 1)] = 0,
     wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0,
 ) -> dict[str, Any]:
     """The mission's events after a place in the log; waits for the next one when there is none."""
@@ -171,7 +171,7 @@ async def artifact_bytes(sha256: str, desk: DeskDep, who: CallerDep) -> Response
     if row is None:
         raise NotFound("There is no such artifact.", where="artifact")
     content = await desk.engine.artifacts.get(sha256)
-    headers = {"X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}
+    headers = {"Content-Disposition": "attachment"}
     return Response(content, media_type=row["media_type"], headers=headers)
 
 

@@ -14,16 +14,18 @@ from quarterdeck.features.coding.repair.schedule import Candidate
 
 PLAUSIBLE_MAX = 12
 _RIVALS_S_MIN = 1.5
+_RIVALS_TRIED_MIN = 150
 _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A candidate with what the tests said and when (seconds into the search)."""
+    """A candidate with what the tests said and when: seconds into the search, tried before it."""
 
     candidate: Candidate
     verdict: Verdict
     at_s: float
+    number: int
 
 
 class Search:
@@ -50,9 +52,7 @@ class Search:
     def rivals_sought(self) -> bool:
         """Whether the search went on long enough after the first patch."""
         return bool(self.plausible) and (
-            self._exhausted
-            or len(self.plausible) >= PLAUSIBLE_MAX
-            or self.elapsed_s >= self._rivals_until_s()
+            self._exhausted or len(self.plausible) >= PLAUSIBLE_MAX or self._sought_long_enough()
         )
 
     async def run(self, judges: Sequence[Judge]) -> None:
@@ -105,16 +105,21 @@ class Search:
             self.stopped_by = f"{PLAUSIBLE_MAX} plausible patches"
         elif self._board.elapsed_s >= self._until_s:
             self.stopped_by = "the time was used up"
-        elif self.plausible and self.elapsed_s > self._rivals_until_s():
+        elif self.plausible and self._sought_long_enough():
             self.stopped_by = "rivals were looked for long enough"
         return bool(self.stopped_by)
 
-    def _rivals_until_s(self) -> float:
-        """Until when to look for rivals: as long again, three times as long after removals."""
+    def _sought_long_enough(self) -> bool:
+        """Whether rivals had their chance: as long again, and at least so many candidates.
+
+        After removals alone three times as long.
+        """
         kept = [found for found in self.plausible if not found.candidate.edit.removal]
         factor = 2.0 if kept else 4.0
-        first_s = (kept or self.plausible)[0].at_s
-        return max(first_s * factor, first_s + _RIVALS_S_MIN * (factor - 1))
+        first = (kept or self.plausible)[0]
+        until_s = max(first.at_s * factor, first.at_s + _RIVALS_S_MIN * (factor - 1))
+        tried = self._board.tried - first.number
+        return self.elapsed_s > until_s and tried >= _RIVALS_TRIED_MIN * (factor - 1)
 
     def _record(self, candidate: Candidate, verdict: Verdict) -> None:
         board = self._board
@@ -123,7 +128,7 @@ class Search:
         board.tried += 1
         if verdict.cpu_ms is not None and not verdict.imported:
             board.cpu_ms.append(verdict.cpu_ms)
-        found = Found(candidate, verdict, self.elapsed_s)
+        found = Found(candidate, verdict, self.elapsed_s, board.tried)
         if verdict.kind is Kind.PLAUSIBLE:
             self.plausible.append(found)
             board.plausible = len(self.plausible)

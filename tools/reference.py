@@ -22,6 +22,7 @@ from quarterdeck.cli.main import app
 from quarterdeck.core import errors, events
 from quarterdeck.engine.recipes import shipped_recipes
 from quarterdeck.feature import Feature
+from quarterdeck.server.asgi import create_app
 from quarterdeck.settings import ENVIRONMENT, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,11 +228,58 @@ def _command_lines(path: str, command: Any) -> list[str]:
     return [*lines, ""]
 
 
+def api_page() -> str:
+    """Every HTTP call of the published schema: what it takes and what it is for."""
+    desk: Any = None  # routes are only listed here, none is called
+    routers = [feature.routes for feature in all_features() if feature.routes is not None]
+    schema = create_app(desk, routers, report=print).openapi()
+    lines: list[str] = []
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            lines += [f"## {method.upper()} {path}", "", operation.get("description", ""), ""]
+            fields = [*_parameters_of(operation), *_body_fields_of(operation, schema)]
+            if fields:
+                lines += ["| name | in | kind | |", "| --- | --- | --- | --- |", *fields, ""]
+    return _page(
+        "HTTP API",
+        "All calls but `GET /api/health` need the header `Authorization: Bearer TOKEN` with the token "
+        "that `quarterdeck serve` prints. Bodies and answers are JSON of at most 2 MiB; errors are "
+        "[problem documents](errors.md). The same as a schema: `GET /api/openapi.json`.",
+        lines[:-1],
+    )
+
+
+def _parameters_of(operation: dict[str, Any]) -> Iterator[str]:
+    for given in operation.get("parameters", ()):
+        about = given.get("description", given["schema"].get("description", ""))
+        kind = _kind_of(given["schema"])
+        yield f"| `{given['name']}` | {given['in']} | {kind} | {about} |"
+
+
+def _body_fields_of(operation: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        name = content["schema"].get("$ref", "").rsplit("/", 1)[-1]
+        body = schema["components"]["schemas"].get(name, {})
+        for field, given in body.get("properties", {}).items():
+            needed = "needed" if field in body.get("required", ()) else ""
+            yield f"| `{field}` | body | {_kind_of(given)} | {needed} |"
+
+
+def _kind_of(schema: dict[str, Any]) -> str:
+    """The type of a value in one or a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rsplit("/", 1)[-1]
+    choices = schema.get("anyOf", ())
+    named = [_kind_of(choice) for choice in choices if choice.get("type") != "null"]
+    return " or ".join(named) or str(schema.get("type", "any"))
+
+
 def _page(title: str, introduction: str, lines: list[str]) -> str:
     return "\n".join([f"# {title}", "", NOTE, "", introduction, "", *lines, ""])
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
     "cli.md": cli_page,
     "errors.md": errors_page,
     "events.md": events_page,

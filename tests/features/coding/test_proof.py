@@ -1,6 +1,7 @@
 """Which runs make a proof, and which rule stops one that does not."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -189,3 +190,12 @@ def test_no_passing_proof_loses_or_breaks_a_test(before, after):
     if judged.passed:
         assert all(after.get(id) is P for id in ran)
         assert any(before[id] in (F, E) for id in ran)
+
+
+def test_a_file_that_only_loads_with_the_change_is_red_before_and_green_after():
+    lost = Case("tests.test_x", E, file="tests/test_x.py", unloaded=True)
+    base = replace(run(a=P), report=report_of([Case("a", P), lost], "junit"))
+    cases = [Case("a", P), Case("tests.test_x::test_a", P, file="tests/test_x.py")]
+    after = replace(run(a=P), report=report_of(cases, "junit"))
+    assert rules(proof(base, after)) == set()
+    assert rules(proof(base, run(a=P))) == {"tests-lost", "no-red-before-green"}

@@ -172,11 +172,25 @@ def judge(
 def turned_green(runs: Runs) -> frozenset[str]:
     """The tests that are red without the change and pass with it.
 
-    A base test counts when it failed on the base and passes with the base's own judging files; a
-    new test when it does not pass on the base's product.
+    A base test counts when it failed on the base, or its file could not even be loaded there, and
+    passes with the base's own judging files; a new test when it does not pass on the base's product.
     """
-    fixed = _ids(runs.base, Outcome.FAILED, Outcome.ERROR) & _ids(runs.restored, Outcome.PASSED)
+    passed = _ids(runs.restored, Outcome.PASSED)
+    fixed = _ids(runs.base, Outcome.FAILED, Outcome.ERROR) & passed
+    fixed |= passed & _of_files(runs.restored, _unloaded_files(runs.base))
     return fixed | (_new_passed(runs) - _vacuous_ids(runs) if _red_ran(runs) else frozenset())
+
+
+def _unloaded_files(run: Run) -> frozenset[str]:
+    """The files of tests that could not be loaded in a run."""
+    cases = run.report.cases.values() if run.report else ()
+    return frozenset(case.file for case in cases if case.unloaded and case.file)
+
+
+def _of_files(run: Run, files: frozenset[str]) -> frozenset[str]:
+    """The tests of these files that a run knows one by one."""
+    cases = run.report.cases.items() if run.report else ()
+    return frozenset(id for id, case in cases if case.file in files and not case.unloaded)
 
 
 def _red_ran(runs: Runs) -> bool:
@@ -244,7 +258,10 @@ def _census(runs: Runs, expectation: Expectation) -> list[Reason]:
     for name, run in judged:
         if run.report is None:
             continue
-        lost = ran_before - run.report.cases.keys()
+        opened = {run.report.cases[id].file for id in _of_files(run, _unloaded_files(runs.base))}
+        gone = ran_before - run.report.cases.keys()
+        loaded = (id for id in gone if base.cases[id].unloaded and base.cases[id].file in opened)
+        lost = gone - frozenset(loaded)
         skipped = ran_before & run.report.ids(Outcome.SKIPPED)
         if lost:
             message = f"{len(lost)} tests of the base are gone, {name}: {_listed(lost)}."

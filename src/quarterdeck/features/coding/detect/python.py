@@ -87,6 +87,8 @@ def pytest_command(
     """The command that runs pytest with `words` as arguments and writes JUnit to `{report}`."""
     chosen = interpreter(tree, host)
     flags = ["-p", "no:cacheprovider", "-q", "-o", "junit_family=xunit1"]
+    # One file that does not import must not hide what the others say.
+    flags += ["--continue-on-collection-errors"]
     if unittest:
         flags += ["-o", _UNITTEST_FILES]
     if chosen.path == host.own.path:

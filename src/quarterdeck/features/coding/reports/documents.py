@@ -77,7 +77,8 @@ def _jest_suite(suite: Any) -> Iterator[Case]:
         )
     if not tests and suite.get("status") == "failed":
         message = str(suite.get("message") or "The file could not be run.")
-        yield Case(f"{file}::(file)"[:NAME_MAX], Outcome.ERROR, None, message[:MESSAGE_MAX], file)
+        name = f"{file}::(file)"[:NAME_MAX]
+        yield Case(name, Outcome.ERROR, None, message[:MESSAGE_MAX], file, unloaded=True)
 
 
 def parse_trx(content: bytes, *, where: str | None = None) -> TestReport:

@@ -20,6 +20,8 @@ from quarterdeck.features.coding.reports.model import (
 )
 
 DEPTH_MAX = 64
+_UNLOADED = "collection failure"
+"""How pytest says that a file of tests could not be imported."""
 _OUTCOMES = {"failure": Outcome.FAILED, "error": Outcome.ERROR, "skipped": Outcome.SKIPPED}
 _WEIGHT = {Outcome.PASSED: 0, Outcome.SKIPPED: 1, Outcome.FAILED: 2, Outcome.ERROR: 3}
 
@@ -156,7 +158,8 @@ class _Reader:
 
 def _closed(case: _Open) -> Case:
     id = f"{case.group}::{case.name}" if case.group else case.name
-    return Case(id, case.outcome, case.duration_s, case.message, case.file)
+    unloaded = case.outcome is Outcome.ERROR and case.message.startswith(_UNLOADED)
+    return Case(id, case.outcome, case.duration_s, case.message, case.file, unloaded)
 
 
 def seconds(text: str | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,13 +26,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test. `duration_s` and `file` are None where the tool does not tell."""
+    """One test. `duration_s` and `file` are None where the tool does not tell.
+
+    With `unloaded` it stands for all tests of a `file` that could not be loaded.
+    """
 
     id: str
     outcome: Outcome
     duration_s: float | None = None
     message: str = ""
     file: str | None = None
+    unloaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def report_of(cases: Iterable[Case], tool: str) -> TestReport:
         count = seen.get(case.id, 0) + 1
         seen[case.id] = count
         id = case.id if count == 1 else _free(f"{case.id}#{count}", by_id)
-        by_id[id] = Case(id, case.outcome, case.duration_s, case.message, case.file)
+        by_id[id] = replace(case, id=id)
     return TestReport(by_id, tool)
 
 

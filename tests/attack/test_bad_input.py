@@ -411,7 +411,7 @@ class _server:
             words,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            preexec_fn=limit,  # noqa: PLW1509
+            preexec_fn=limit,  # noqa: PLW1509 - one thread starts it
         )
 
     def __enter__(self) -> httpx2.Client:

@@ -303,6 +303,7 @@ class Orchestrator:
             cloud_allowed=given.cloud_allowed,
             allow_weak=given.allow_weak_confinement,
             readable=given.readable_paths,
+            model_ports=frozenset(given.agent_ports),
         )
 
     def _objective_settings(self) -> ObjectiveSettings:

@@ -84,6 +84,11 @@ class CodingSection(_Section):
     readable_paths: Annotated[tuple[Path, ...], Field(max_length=64)] = Field(
         (), description="Places outside of the sandbox that agents and tools may read; absolute."
     )
+    agent_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65_535)], ...], Field(max_length=16)
+    ] = Field(
+        (), description="Loopback ports of model servers that a mission may open to its agent."
+    )
     allow_weak_confinement: bool = Field(
         False, description="Run agents and tests where the kernel cannot confine them."
     )

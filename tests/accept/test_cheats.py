@@ -58,11 +58,15 @@ CHEATS = {
 }
 
 
-@pytest.mark.parametrize("by", ["command", "acp"])
-@pytest.mark.parametrize("name", CHEATS)
-async def test_a_cheat_ends_unpromoted(tmp_path: Path, data_dir: Path, name: str, by: str):
-    if by == "acp" and name not in {"conftest forges the reports", "equal to everything"}:
-        pytest.skip("the proof does not know who wrote it; two are enough to show that")
+# The proof does not know who wrote the change; two by the other way are enough to show that.
+BY_AGENT = ("conftest forges the reports", "equal to everything")
+
+
+@pytest.mark.parametrize(
+    ("by", "name"),
+    [*(("command", name) for name in CHEATS), *(("acp", name) for name in BY_AGENT)],
+)
+async def test_a_cheat_ends_unpromoted(tmp_path: Path, data_dir: Path, by: str, name: str):
     repo = repository(tmp_path / "repo", WITH_PYTEST)
     before = tip(repo)
     place = tmp_path / "agent"

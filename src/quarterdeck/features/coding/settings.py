@@ -14,7 +14,8 @@ class CodingSettings:
 
     `agent_model` is the model of the built-in agent when a mission names none; `cloud_allowed`
     whether it may be one in the cloud; `allow_weak` is the administrator's consent to run without
-    the kernel's confinement; `readable` are places outside of the sandbox that implementers may read.
+    the kernel's confinement; `readable` are places outside of the sandbox that implementers may
+    read, `model_ports` loopback ports that a mission may open to its agent.
     """
 
     rounds_max: int = 3
@@ -23,3 +24,4 @@ class CodingSettings:
     cloud_allowed: bool = False
     allow_weak: bool = False
     readable: tuple[Path, ...] = ()
+    model_ports: frozenset[int] = frozenset()

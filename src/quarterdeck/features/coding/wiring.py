@@ -45,7 +45,11 @@ class Coding:
         self._gateway = gateway
         self._installed = installed
         self._mirrors = Mirrors(directory.mirrors)
-        self._grants = Grants(readable=settings.readable, allow_weak=settings.allow_weak)
+        self._grants = Grants(
+            readable=settings.readable,
+            model_ports=settings.model_ports,
+            allow_weak=settings.allow_weak,
+        )
 
     async def start(self) -> None:
         """Make the signing key at the first start, and finish what a stop cut short."""

@@ -145,4 +145,26 @@ async def test_an_acp_agent_begins_a_new_repository(tmp_path: Path, data_dir: Pa
         )
         assert result["status"] == "awaiting_promotion_approval", result
         record = await orchestrator.promote_sandbox("new-one")
-        assert "Hello" in show(Path(record["delivered_to"]), "greeting.py")
+        made = Path(record["delivered_to"])
+        assert "Hello" in show(made, "greeting.py")
+
+        # The new repository is one like any other: missions go on in it, and can be taken back.
+        await orchestrator.execute_mission(
+            brief="Write a function bye, with a test.",
+            mission_id="next-one",
+            repository=str(made),
+            auto_implement=True,
+            **acp(place, ("leaving.py", BYE), ("tests/test_leaving.py", TEST_BYE)),
+        )
+        await orchestrator.promote_sandbox("next-one")
+        assert "Bye" in show(made, "leaving.py")
+        undone = await orchestrator.execute_mission(
+            brief="Not wanted after all.", recipe="rollback", parent="new-one"
+        )
+        assert undone["outcome"] == "rolled_back", undone
+        names = git(made, "ls-tree", "-r", "--name-only", "main").split()
+        assert names == ["leaving.py", "tests/test_leaving.py"]
+        again = await orchestrator.execute_mission(
+            brief="Once more.", recipe="rollback", parent="new-one"
+        )
+        assert "was rolled back by" in again["error"]

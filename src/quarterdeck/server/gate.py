@@ -37,13 +37,13 @@ class Gate:
 
 
 def _marked(send: Send) -> Send:
-    """Marks every answer as not to be kept by caches and not to be taken for another type."""
+    """Marks every answer as one that caches do not keep and browsers take for no other type."""
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            stated = headers.get("cache-control")
-            headers["Cache-Control"] = f"{stated}, no-store" if stated else "no-store"
+            # A stream states what its protocol wants; everything else is not to be kept at all.
+            headers.setdefault("Cache-Control", "no-store")
             headers["X-Content-Type-Options"] = "nosniff"
         await send(message)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["demo", "up", "check", "test", "bench", "requirements", "fmt", "docs", "lock"]
+COMMANDS = ["demo", "up", "lint", "check", "test", "bench", "requirements", "fmt", "docs", "lock"]
 
 
 def _dev(tree: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -36,6 +36,7 @@ def test_pinned_lines_make_strong_evidence():
     [
         {"open": 12},
         {"killed": 1},
+        {"alike": 9},
         {"rival_clusters": 1},
         {"confirmed": False},
         {"observed": False},

@@ -11,6 +11,7 @@ from quarterdeck.core.events import Json
 MUTANTS_MAX = 18
 _KILLED_MIN = 3
 _RATIO_MIN = 0.8
+_NOTICED_MIN = 0.75
 _RATIO_MIN_RISKY = 0.9
 _FLIPPED_MIN_RISKY = 2
 _DIRECT_FAMILIES = frozenset(
@@ -167,6 +168,8 @@ def _doubts_of_the_line(facts: Facts) -> Iterator[str]:
         yield f"Only {facts.killed} variations of the patched line fail a test."
     if ratio < (_RATIO_MIN_RISKY if risky else _RATIO_MIN):
         yield f"{facts.open} of {told_apart} variations of the patched line pass all tests too."
+    if facts.killed < _NOTICED_MIN * (told_apart + facts.alike):
+        yield f"{facts.open + facts.alike} variations of the patched line go unnoticed by the tests."
     if facts.constant_passes:
         yield "With a constant in place of the patched condition all tests pass too."
     if facts.accidental:

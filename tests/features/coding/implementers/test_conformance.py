@@ -230,7 +230,8 @@ async def test_the_budget_is_respected(given: MakeGiven, make_task: MakeTask) ->
     last = (await events_of(implementer.run(task)))[-1]
     assert clock.monotonic_s() - begin_s < task.budget_s + GRACE_S
     assert isinstance(last, Finished)
-    assert last.status is not Status.CHANGED
+    # Repair judges by tests of its own making, and may be done in time.
+    assert last.status is not Status.CHANGED or implementer.name == "repair"
     assert await gone(task.path.parent)
 
 
